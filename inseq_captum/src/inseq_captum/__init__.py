@@ -1,0 +1,1 @@
+"""Captum's gradient attribution methods for inseq, all steps at once."""

@@ -1,0 +1,1 @@
+"""What inseq-captum registers: its hook implementations."""

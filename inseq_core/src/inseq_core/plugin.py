@@ -1,0 +1,1 @@
+"""What inseq-core registers: its hook implementations."""

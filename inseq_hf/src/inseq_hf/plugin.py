@@ -1,0 +1,1 @@
+"""What inseq-hf registers: its hook implementations."""

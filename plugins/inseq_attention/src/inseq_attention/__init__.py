@@ -1,0 +1,1 @@
+"""Attention-based attribution methods for inseq."""

@@ -1,0 +1,1 @@
+"""What inseq-attention registers: its hook implementations."""

@@ -1,0 +1,1 @@
+"""A worked example: one attribution method as an inseq plugin."""

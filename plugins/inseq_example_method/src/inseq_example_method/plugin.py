@@ -1,0 +1,1 @@
+"""What inseq-example-method registers: its hook implementations."""

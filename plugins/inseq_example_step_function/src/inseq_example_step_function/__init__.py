@@ -1,0 +1,1 @@
+"""A worked example: one step function as an inseq plugin."""

@@ -1,0 +1,1 @@
+"""What inseq-example-step-function registers: its hook implementations."""

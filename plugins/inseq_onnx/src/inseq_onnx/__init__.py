@@ -1,0 +1,1 @@
+"""ONNX models for inseq: export one, attribute it without torch at run time."""

@@ -1,0 +1,1 @@
+"""What inseq-onnx registers: its hook implementations."""

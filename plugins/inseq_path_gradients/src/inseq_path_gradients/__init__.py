@@ -1,0 +1,1 @@
+"""Path-gradient attribution methods for inseq."""

@@ -1,0 +1,1 @@
+"""What inseq-path-gradients registers: its hook implementations."""

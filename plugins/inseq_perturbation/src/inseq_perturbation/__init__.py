@@ -1,0 +1,1 @@
+"""Removal-based attribution methods for inseq, for any model that can score text."""

@@ -1,0 +1,1 @@
+"""What inseq-perturbation registers: its hook implementations."""

@@ -1,0 +1,1 @@
+"""Relevance-propagation attribution methods for inseq."""

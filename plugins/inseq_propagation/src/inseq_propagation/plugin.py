@@ -1,0 +1,1 @@
+"""What inseq-propagation registers: its hook implementations."""
