@@ -1,0 +1,195 @@
+"""What is built, and what a clean environment finds once it is installed.
+
+The idea: build the archives as a release does, look inside, install some of them into an environment that has
+nothing else of ours (third-party requirements are linked in from this one: no network), and ask there.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import tarfile
+import textwrap
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = sorted(
+    path.parent
+    for pattern in ("inseq_*/pyproject.toml", "plugins/*/pyproject.toml")
+    for path in ROOT.glob(pattern)
+)
+
+STRANGER = {
+    "pyproject.toml": """
+        [build-system]
+        requires = ["hatchling"]
+        build-backend = "hatchling.build"
+        [project]
+        name = "acme-inseq"
+        version = "3.2.1"
+        dependencies = ["inseq-core"]
+        [project.entry-points.inseq]
+        acme = "acme_inseq.plugin"
+        [tool.hatch.build.targets.wheel]
+        packages = ["src/acme_inseq"]
+        """,
+    "src/acme_inseq/__init__.py": "",
+    "src/acme_inseq/plugin.py": """
+        import inseq_core as ic
+
+        @ic.hookimpl
+        def inseq_attribution_methods():
+            return [
+                ic.MethodSpec(
+                    name="acme_method",
+                    factory="acme_inseq.method:Acme",
+                    summary="A method from a package that nobody here has heard of.",
+                )
+            ]
+        """,
+}
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """Standard output of a command; its whole output if it fails."""
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def build(folder: Path, kind: str, into: Path) -> Path:
+    """Build a wheel or an sdist of one distribution with the tools of this environment."""
+    before = set(into.iterdir())
+    run(sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", into, cwd=folder)
+    (made,) = set(into.iterdir()) - before
+    return made
+
+
+def closure_of(name: str) -> set[str]:
+    """Names of the installed distributions that one needs, without extras, itself excluded."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for line in importlib.metadata.requires(waiting.pop()) or []:
+            requirement = Requirement(line)
+            wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if wanted and requirement.name not in found:
+                found.add(requirement.name)
+                waiting.append(requirement.name)
+    return found
+
+
+def make_environment(folder: Path, needs: set[str]) -> Path:
+    """A fresh environment that has the named distributions, as links, and nothing else. Returns its python."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin" / "python"
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    for name in needs:
+        distribution = importlib.metadata.distribution(name)
+        for top in {
+            file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")
+        }:
+            if not (site / top).exists():
+                (site / top).symlink_to(distribution.locate_file(top))
+    return python
+
+
+def install(python: Path, *wheels: Path) -> None:
+    """Install wheels with the pip of this environment, from these files only."""
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        *wheels,
+    )
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory) -> dict[str, Path]:
+    """A wheel of every distribution, by folder name."""
+    into = tmp_path_factory.mktemp("wheels")
+    return {folder.name: build(folder, "wheel", into) for folder in FOLDERS}
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory) -> Path:
+    """The wheel of a plugin that lives outside this repository."""
+    folder = tmp_path_factory.mktemp("acme")
+    for name, text in STRANGER.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(textwrap.dedent(text))
+    return build(folder, "wheel", tmp_path_factory.mktemp("acme_wheel"))
+
+
+def test_the_umbrella_archive_does_not_hold_the_repository(tmp_path):
+    """It ships no code: without its include list, it would be a second copy of every package."""
+    with tarfile.open(build(ROOT, "sdist", tmp_path)) as archive:
+        names = {Path(member).relative_to(Path(member).parts[0]).as_posix() for member in archive.getnames()}
+
+    assert names == {".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+
+
+def test_the_umbrella_wheel_holds_metadata_alone(tmp_path):
+    """A module in it would be installed twice, by it and by the package it belongs to."""
+    with zipfile.ZipFile(build(ROOT, "wheel", tmp_path)) as wheel:
+        assert {Path(name).parts[0] for name in wheel.namelist()} == {"inseq-0.1.0.dist-info"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_wheel_holds_its_packages_types_and_license_and_no_tests(folder, wheels):
+    """What is missing in a wheel is noticed by users first: in the repository everything is in place."""
+    sources = {
+        path.relative_to(folder / "src").as_posix()
+        for path in (folder / "src").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+    with zipfile.ZipFile(wheels[folder.name]) as wheel:
+        names = {name for name in wheel.namelist() if not Path(name).parts[0].endswith(".dist-info")}
+        metadata = {
+            Path(name).name for name in wheel.namelist() if Path(name).parts[0].endswith(".dist-info")
+        }
+
+    assert names == sources
+    assert {"LICENSE", "METADATA", "entry_points.txt"} <= metadata
+
+
+def test_a_stranger_is_found_by_its_entry_point_and_gone_when_uninstalled(tmp_path, wheels, stranger):
+    """The promise to plugin authors, end to end: install a wheel, no registration anywhere, and back."""
+    python = make_environment(tmp_path / "fresh", closure_of("inseq-core"))
+    install(python, wheels["inseq_core"], stranger)
+    command = python.with_name("inseq")
+
+    assert "acme_method" in run(command, "plugins", cwd=tmp_path)
+    assert "3.2.1" in run(command, "plugins", cwd=tmp_path)
+
+    run(sys.executable, "-m", "pip", "--python", python, "uninstall", "--quiet", "--yes", "acme-inseq")
+
+    assert "acme" not in run(command, "plugins", cwd=tmp_path)
+
+
+def test_the_core_alone_imports_and_lists_without_torch(tmp_path, wheels):
+    """A machine that only shows saved attributions needs none of the model libraries."""
+    python = make_environment(tmp_path / "fresh", closure_of("inseq-core"))
+    install(python, wheels["inseq_core"])
+    missing = "import importlib.util as u; print([m for m in ('torch', 'transformers', 'captum') if u.find_spec(m)])"
+
+    assert run(python, "-c", missing, cwd=tmp_path).strip() == "[]"
+    assert run(python, "-c", "import inseq; print(sorted(dir(inseq)) != [])", cwd=tmp_path).strip() == "True"
+    assert "core" in run(python.with_name("inseq"), "plugins", cwd=tmp_path)
