@@ -22,11 +22,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = sorted(
-    path.parent
-    for pattern in ("inseq_*/pyproject.toml", "plugins/*/pyproject.toml")
-    for path in ROOT.glob(pattern)
-)
+FOLDERS = sorted([*ROOT.glob("inseq_*"), *ROOT.glob("plugins/inseq_*")])
 BY_FOLDER = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 UMBRELLA = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXAMPLES = {"inseq-example-method", "inseq-example-step-function"}
