@@ -1,0 +1,183 @@
+"""The attribution of several texts from one call, and how several calls become one output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, overload
+
+import attrs
+
+from inseq_core.data.attribution import FeatureAttributionSequenceOutput, FeatureAttributionStepOutput
+from inseq_core.data.info import AttributionInfo, as_info
+from inseq_core.data.plain import same_plain
+from inseq_core.data.shortcuts import OutputShortcuts
+from inseq_core.errors import MergeError
+
+MATCHING_FIELDS = (
+    "model_name",
+    "model_class",
+    "tokenizer_name",
+    "tokenizer_class",
+    "attribution_method",
+    "attribution_args",
+    "attributed_fn",
+    "attributed_fn_args",
+    "attribute_target",
+    "constrained_decoding",
+    "include_eos_baseline",
+    "baseline",
+    "step_scores",
+    "step_scores_args",
+)
+"""Fields of the info that outputs must share to be one output."""
+
+
+def _sequences(
+    values: Iterable[FeatureAttributionSequenceOutput],
+) -> tuple[FeatureAttributionSequenceOutput, ...]:
+    return tuple(values)
+
+
+def _optional_steps(
+    values: Iterable[FeatureAttributionStepOutput] | None,
+) -> tuple[FeatureAttributionStepOutput, ...] | None:
+    return None if values is None else tuple(values)
+
+
+@attrs.frozen(kw_only=False, eq=False)
+class FeatureAttributionOutput(OutputShortcuts):
+    """What ``model.attribute()`` returns.
+
+    Attributes:
+        sequence_attributions: one a text.
+        step_attributions: one a step of the batch, where ``output_step_attributions=True`` asked for them.
+        info: how it was made.
+    """
+
+    sequence_attributions: tuple[FeatureAttributionSequenceOutput, ...] = attrs.field(converter=_sequences)
+    step_attributions: tuple[FeatureAttributionStepOutput, ...] | None = attrs.field(
+        default=None, converter=_optional_steps
+    )
+    info: AttributionInfo = attrs.field(
+        factory=AttributionInfo,
+        converter=as_info,
+    )
+
+    def __len__(self) -> int:
+        return len(self.sequence_attributions)
+
+    def __iter__(self) -> Iterator[FeatureAttributionSequenceOutput]:
+        return iter(self.sequence_attributions)
+
+    @overload
+    def __getitem__(self, index: int) -> FeatureAttributionSequenceOutput: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> FeatureAttributionOutput: ...
+
+    def __getitem__(self, index: int | slice) -> FeatureAttributionSequenceOutput | FeatureAttributionOutput:
+        """One text's attribution; a slice is an output of those texts."""
+        if not isinstance(index, slice):
+            return self.sequence_attributions[index]
+        return self.subset(range(*index.indices(len(self))))
+
+    def subset(self, texts: Iterable[int]) -> FeatureAttributionOutput:
+        """An output of the chosen texts only, without step attributions."""
+        chosen = list(texts)
+        return FeatureAttributionOutput(
+            [self.sequence_attributions[i] for i in chosen],
+            info=self.info.evolve(
+                input_texts=_taken(self.info.input_texts, chosen, len(self)),
+                generated_texts=_taken(self.info.generated_texts, chosen, len(self)),
+            ),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FeatureAttributionOutput):
+            return NotImplemented
+        return (
+            self.sequence_attributions == other.sequence_attributions
+            and self.step_attributions == other.step_attributions
+            and self.info == other.info
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __add__(self, other: object) -> FeatureAttributionOutput:
+        if not isinstance(other, FeatureAttributionOutput):
+            return NotImplemented
+        return merge_attributions([self, other])
+
+    def __radd__(self, other: object) -> FeatureAttributionOutput:
+        """``sum(outputs)`` begins with 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+
+def _taken(values: tuple[Any, ...], chosen: list[int], count: int) -> tuple[Any, ...]:
+    return tuple(values[i] for i in chosen) if len(values) == count else values
+
+
+def merge_attributions(attributions: Iterable[FeatureAttributionOutput]) -> FeatureAttributionOutput:
+    """One output of all texts of several outputs made in the same way.
+
+    Args:
+        attributions: at least one output. All must agree on model, tokenizer, method, attributed function,
+            step scores, their arguments, baseline, ``attribute_target`` and constrained decoding
+            (``MATCHING_FIELDS``).
+
+    Raises:
+        MergeError: nothing to merge, or the first field that differs, with both values.
+    """
+    outputs = list(attributions)
+    for position, output in enumerate(outputs):
+        if not isinstance(output, FeatureAttributionOutput):
+            raise MergeError(
+                f"Item {position} is a {type(output).__name__}: expected FeatureAttributionOutput objects."
+            )
+    if not outputs:
+        raise MergeError("Nothing to merge: expected at least one FeatureAttributionOutput.")
+    first = outputs[0]
+    for position, output in enumerate(outputs[1:], start=1):
+        for name in MATCHING_FIELDS:
+            if not same_plain(first.info[name], output.info[name]):
+                raise MergeError(
+                    f"Cannot merge: {name} differs, {_shown(first.info[name])} in output 0 and"
+                    f" {_shown(output.info[name])} in output {position}.\n"
+                    "  Merge outputs of the same model, method and arguments, or keep them in a list."
+                )
+    if len(outputs) == 1:
+        return first
+    steps = [o.step_attributions for o in outputs]
+    return FeatureAttributionOutput(
+        [sequence for output in outputs for sequence in output],
+        None if any(s is None for s in steps) else [step for group in steps if group for step in group],
+        _merged_info([o.info for o in outputs]),
+    )
+
+
+def _merged_info(infos: list[AttributionInfo]) -> AttributionInfo:
+    times = [i.exec_time for i in infos if i.exec_time is not None]
+    ends = [i.attr_pos_end for i in infos]
+    passes = [i.passes for i in infos]
+    return infos[0].evolve(
+        input_texts=tuple(text for i in infos for text in i.input_texts),
+        generated_texts=tuple(text for i in infos for text in i.generated_texts),
+        exec_time=sum(times) if times else None,
+        attr_pos_end=max(ends) if all(isinstance(e, int) for e in ends) else infos[0].attr_pos_end,
+        passes=sum(passes) if all(isinstance(p, (int, float)) for p in passes) else infos[0].passes,
+        reductions=_distinct(value for i in infos for value in i.reductions),
+        warnings=_distinct(value for i in infos for value in i.warnings),
+    )
+
+
+def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
+    kept: list[Any] = []
+    for value in values:
+        if value not in kept:
+            kept.append(value)
+    return tuple(kept)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"

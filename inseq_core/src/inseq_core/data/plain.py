@@ -1,0 +1,58 @@
+"""Plain data: what can be written to a file as it is, and read back by anyone.
+
+None, booleans, integers, floats, strings, lists and string-keyed dicts. Everything else becomes one of
+these, or its name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Set
+from typing import Any
+
+_MAX_DEPTH = 32
+
+
+def as_plain(value: Any, depth: int = 0) -> Any:
+    """``value`` as plain data; functions and classes by their names, other objects by their ``repr``."""
+    if value is None or isinstance(value, (bool, str)):
+        return value if not isinstance(value, str) else str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if depth >= _MAX_DEPTH:
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_plain(item, depth + 1) for item in value]
+    if isinstance(value, Set):
+        return sorted((as_plain(item, depth + 1) for item in value), key=repr)
+    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+        return as_plain(value.tolist(), depth + 1)
+    return str(getattr(value, "__qualname__", None) or repr(value))
+
+
+def as_plain_dict(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A plain dict; None gives an empty one."""
+    plain = as_plain(values or {})
+    return plain if isinstance(plain, dict) else {}
+
+
+def as_plain_tuple(values: Any) -> tuple[Any, ...]:
+    """A tuple of plain values; one text is one value, never its characters."""
+    if values is None:
+        return ()
+    return (values,) if isinstance(values, str) else tuple(as_plain(v) for v in values)
+
+
+def same_plain(a: Any, b: Any) -> bool:
+    """Equal plain data; NaN equals NaN."""
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or (math.isnan(a) and math.isnan(b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same_plain(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(same_plain(x, y) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b) and bool(a == b)
