@@ -1,1 +1,30 @@
-"""What inseq-core registers: its hook implementations."""
+"""The commands of inseq-core, given by the same hook as a stranger's.
+
+Each room of the core that has something to register has a plugin module and an entry point of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import inseq_core as ic
+
+
+@ic.hookimpl
+def inseq_commands() -> Iterable[ic.CommandSpec]:
+    """Sub-commands that look at what is installed."""
+    yield ic.CommandSpec(
+        name="plugins",
+        command="inseq_core.cli.plugins:plugins",
+        summary="Show installed plugins, what each provides, and what failed.",
+    )
+    yield ic.CommandSpec(
+        name="list",
+        command="inseq_core.cli.list:list_names",
+        summary="List methods, step functions, aggregators, models and more.",
+    )
+    yield ic.CommandSpec(
+        name="explain",
+        command="inseq_core.cli.explain:explain_name",
+        summary="Explain a method, step function, aggregator or anything else by name.",
+    )

@@ -1,0 +1,10 @@
+"""``python -m inseq``: the ``inseq`` program."""
+
+from __future__ import annotations
+
+import sys
+
+from inseq_core.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What the aggregate room of inseq-core registers."""

@@ -1,0 +1,94 @@
+"""Who provides a thing, and what went wrong with those that do not.
+
+Two frozen records that travel with everything found: where it came from, and why a plugin was set aside.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Provenance:
+    """Where a spec came from.
+
+    Attributes:
+        plugin: name of the entry point.
+        distribution: the installed package that has the entry point; "" for what was registered in this
+            session.
+        version: version of the distribution; "" where its metadata have none.
+    """
+
+    plugin: str
+    distribution: str = ""
+    version: str = ""
+
+    @property
+    def is_session(self) -> bool:
+        """True for what was registered at run time, False for what a plugin gave."""
+        return self == SESSION
+
+    def __str__(self) -> str:
+        if self.is_session:
+            return "registered in this session"
+        package = f"{self.distribution} {self.version}".strip()
+        return f"{package} (plugin {self.plugin!r})" if package else f"plugin {self.plugin!r}"
+
+
+SESSION = Provenance(plugin="session")
+"""The provenance of everything that was registered at run time."""
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """A plugin, or a part of one, that was set aside.
+
+    Attributes:
+        plugin, distribution, version: as in ``Provenance``.
+        stage: ``"import"``, ``"registration"`` or the name of the hook that failed.
+        reason: one line.
+        traceback: the whole story, for the plugin's author; "" where no exception was raised.
+    """
+
+    plugin: str
+    distribution: str = ""
+    version: str = ""
+    stage: str
+    reason: str
+    traceback: str = attrs.field(default="", repr=False)
+
+    @classmethod
+    def of(cls, source: Provenance, stage: str, reason: str | BaseException) -> Failure:
+        """A failure of ``source``; an exception is kept with its traceback."""
+        trace = ""
+        if isinstance(reason, BaseException):
+            trace = "".join(traceback.format_exception(type(reason), reason, reason.__traceback__))
+            reason = one_line(reason)
+        return cls(
+            plugin=source.plugin,
+            distribution=source.distribution,
+            version=source.version,
+            stage=stage,
+            reason=reason,
+            traceback=trace,
+        )
+
+    @property
+    def source(self) -> Provenance:
+        """Whose failure it is."""
+        return Provenance(plugin=self.plugin, distribution=self.distribution, version=self.version)
+
+    def __str__(self) -> str:
+        return f"{self.source} was set aside at {self.stage}: {self.reason}"
+
+
+def one_line(error: BaseException) -> str:
+    """``ErrorType: first line of its message``, also for exceptions whose message cannot be made."""
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:
+        lines = ["(its message could not be shown)"]
+    name = type(error).__name__
+    return f"{name}: {lines[0]}" if lines else name

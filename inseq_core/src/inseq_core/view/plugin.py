@@ -1,0 +1,1 @@
+"""What the view room of inseq-core registers."""
