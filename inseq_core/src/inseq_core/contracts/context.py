@@ -1,0 +1,208 @@
+"""The attribution context: all that a method sees.
+
+It holds some texts in ids, the rows (steps) to attribute, and the attributed function, and offers operations that answer
+for **every row at once**. This base serves every adapter, torch or not; adapters with gradients and internals return a
+subclass.
+Axes: B sequences, S source positions, L target positions, R rows, F features, P perturbed versions.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from inseq_core.contracts.removal import RemovalWay, removal_variants
+from inseq_core.contracts.step_function import BoundStepFunction, StepFunctionArgs
+from inseq_core.data.batch import EncodedText, TokenBatch
+from inseq_core.data.features import FeatureSet
+from inseq_core.data.result import MethodOutput
+from inseq_core.data.steps import StepGrid
+from inseq_core.errors import CapabilityError
+
+if TYPE_CHECKING:
+    from inseq_core.contracts.adapter import ModelAdapter
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ContextRequest:
+    """What a context is made of.
+
+    Attributes:
+        batch: the texts, cut to the prefix that the rows need.
+        grid: the rows.
+        attributed: the attributed function.
+        attribute_target: whether the target prefix is attributed (always, for decoder-only models).
+        include_eos_baseline: baselines replace EOS too.
+        features: one set of features a sequence; None for methods that do not remove.
+        removal: how features are removed.
+        seed: what every draw of the call derives from.
+        full_texts: the uncut texts, sequence by sequence; draws are keyed on them so that chunking changes nothing.
+        attribution_model: the user's model object, for step functions.
+        cache: shared within one call of ``attribute``.
+    """
+
+    batch: TokenBatch
+    grid: StepGrid
+    attributed: BoundStepFunction
+    attribute_target: bool = True
+    include_eos_baseline: bool = False
+    features: tuple[FeatureSet, ...] | None = None
+    removal: RemovalWay = attrs.field(factory=RemovalWay)
+    seed: int = 0
+    full_texts: tuple[EncodedText, ...] = ()
+    attribution_model: Any = None
+    cache: MutableMapping[Any, Any] = attrs.field(factory=dict)
+
+
+class AttributionContext:
+    """Operations for all steps at once, on any adapter that gives scores."""
+
+    def __init__(self, adapter: ModelAdapter, request: ContextRequest) -> None:
+        self.adapter = adapter
+        self.request = request
+
+    # -- what is attributed -------------------------------------------------------------------------------------------
+
+    @property
+    def batch(self) -> TokenBatch:
+        """The texts in ids."""
+        return self.request.batch
+
+    @property
+    def grid(self) -> StepGrid:
+        """The rows."""
+        return self.request.grid
+
+    @property
+    def n_rows(self) -> int:
+        """R."""
+        return len(self.request.grid)
+
+    @property
+    def attributes_source(self) -> bool:
+        """Whether source positions get scores (encoder–decoder models)."""
+        return self.batch.has_source
+
+    @property
+    def attributes_target(self) -> bool:
+        """Whether target positions get scores."""
+        return self.request.attribute_target or not self.batch.has_source
+
+    @property
+    def source_shape(self) -> tuple[int, int] | None:
+        """(R, S) of the result, None where the source is not attributed."""
+        return (self.n_rows, self.batch.source_ids.shape[1]) if self.attributes_source else None
+
+    @property
+    def target_shape(self) -> tuple[int, int] | None:
+        """(R, L) of the result, None where the target is not attributed."""
+        return (self.n_rows, self.batch.target_ids.shape[1]) if self.attributes_target else None
+
+    @property
+    def features(self) -> FeatureSet:
+        """The features of the text, for methods that work on one text at a time."""
+        sets = self.request.features
+        if sets is None or len(sets) != 1:
+            raise CapabilityError(
+                "ctx.features is for methods that declare per_text=True in their spec: one text a context, "
+                f"here are {0 if sets is None else len(sets)}."
+            )
+        return sets[0]
+
+    def visible(self, side: str) -> np.ndarray:
+        """(R, S) or (R, L): True where a row can see the position (inside its text, before its own position)."""
+        if side == "source":
+            lengths = self.batch.source_lengths[self.grid.sequence]
+            return np.arange(self.batch.source_ids.shape[1])[None, :] < lengths[:, None]
+        return np.arange(self.batch.target_ids.shape[1])[None, :] < self.grid.position[:, None]
+
+    # -- randomness ---------------------------------------------------------------------------------------------------
+
+    def text_key(self, sequence: int = 0) -> tuple[int, int]:
+        """What draws for a text are seeded with: the call's seed, and a number made of the whole text's ids."""
+        text = (self.request.full_texts or self.batch.texts)[sequence]
+        key = zlib.crc32(text.target_ids.tobytes())
+        if text.source_ids is not None:
+            key = zlib.crc32(text.source_ids.tobytes(), key)
+        return self.request.seed, key
+
+    def generator(self, sequence: int = 0) -> np.random.Generator:
+        """A generator that depends on the call's seed and this text's ids alone: alone or in a batch, whole or in
+        chunks, on any device, a text gets the same draws. Draw position by position, first position first.
+        """
+        return np.random.default_rng(list(self.text_key(sequence)))
+
+    # -- scores -------------------------------------------------------------------------------------------------------
+
+    def args(self, output: Any, batch: TokenBatch, grid: StepGrid) -> StepFunctionArgs:
+        """Step function arguments for rows of ``batch`` that the model has answered with ``output``."""
+        return StepFunctionArgs(
+            attribution_model=self.request.attribution_model,
+            adapter=self.adapter,
+            forward_output=output,
+            batch=batch,
+            grid=grid,
+            cache=self.request.cache,
+            is_attributed_fn=True,
+        )
+
+    def scores(self) -> Any:
+        """(R,) attributed function of every row, from one forward pass; the framework's array."""
+        output = self.adapter.forward_rows(self.batch, self.grid)
+        return self.request.attributed(self.args(output, self.batch, self.grid))
+
+    def removal_scores(self, kept: np.ndarray) -> np.ndarray:
+        """Attributed function of every row for P versions of the text with features removed.
+
+        Args:
+            kept: bool (P, F); False removes the feature. Equal versions are run once.
+
+        Returns:
+            (P, R) float64. A row sees only what stands before it: features at or after it change nothing.
+        """
+        return removal_variants(self, np.asarray(kept, dtype=np.bool_))
+
+    # -- what comes back ----------------------------------------------------------------------------------------------
+
+    def output(
+        self,
+        source: Any = None,
+        target: Any = None,
+        *,
+        step_scores: Mapping[str, Any] | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> MethodOutput:
+        """A ``MethodOutput``; scores of sides that are not attributed are dropped."""
+        return MethodOutput(
+            source=source if self.attributes_source else None,
+            target=target if self.attributes_target else None,
+            step_scores=step_scores or {},
+            notes=notes or {},
+        )
+
+    def feature_output(
+        self, scores: np.ndarray, *, step_scores: Mapping[str, Any] | None = None, notes: Mapping[str, Any] | None = None
+    ) -> MethodOutput:
+        """Scores (R, F) of features as scores of positions: each position gets the score of its feature.
+
+        Positions in no feature get 0. How a feature's score is shown on its tokens (repeated, or spread evenly so that
+        the sum is kept) is the request's business: ``removal.spread``.
+        """
+        features = self.features
+        sides: dict[str, np.ndarray | None] = {"source": None, "target": None}
+        for side, shape in (("source", self.source_shape), ("target", self.target_shape)):
+            if shape is None:
+                continue
+            members = features.members(side).astype(np.float64)  # (F, positions)
+            if self.request.removal.spread:
+                members = members / np.maximum(members.sum(axis=1, keepdims=True), 1.0)
+            values = np.zeros(shape, dtype=np.float64)
+            width = min(shape[1], members.shape[1])
+            values[:, :width] = scores @ members[:, :width]
+            sides[side] = values
+        all_notes = {"features": features, "feature_scores": scores, **(notes or {})}
+        return self.output(sides["source"], sides["target"], step_scores=step_scores, notes=all_notes)

@@ -1,0 +1,230 @@
+"""Step functions: the model's output at each step to one number a step.
+
+A step function is called once for all R rows. Its first argument is a ``StepFunctionArgs``; the documented keyword form
+``fn(attribution_model, forward_output, target_ids, decoder_input_ids, …, **kwargs)`` is accepted too, the signature
+decides. Arrays are the adapter's own (torch tensors, numpy arrays …).
+Axes: R rows, V vocabulary, P longest prefix.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from array_api_compat import array_namespace
+
+from inseq_core.data.batch import TokenBatch
+from inseq_core.data.steps import StepGrid
+from inseq_core.errors import StepShapeError
+
+if TYPE_CHECKING:
+    from inseq_core.contracts.adapter import ModelAdapter
+    from inseq_core.hooks.specs import StepFunctionSpec
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ForwardOutput:
+    """What the model said at the R rows.
+
+    Attributes:
+        logits: (R, 1, V) scores of the next token, the model's own post-processing included.
+        raw: the framework's own output object, where there is one.
+    """
+
+    logits: Any
+    raw: Any = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class StepFunctionArgs:
+    """Everything a step function may look at; one row a step.
+
+    Attributes:
+        attribution_model: the ``AttributionModel`` of the call (``output2logits``, ``encode``, …).
+        adapter: the framework side.
+        forward_output: ``logits`` (R, 1, V).
+        batch, grid: texts in ids, and which (sequence, position) each row is.
+        cache: shared by every evaluation within one call of ``attribute``; see ``once``.
+        is_attributed_fn: True while it is the function that is explained, False while it is a step score.
+    """
+
+    attribution_model: Any
+    adapter: ModelAdapter
+    forward_output: ForwardOutput
+    batch: TokenBatch
+    grid: StepGrid
+    cache: MutableMapping[Any, Any] = attrs.field(factory=dict)
+    is_attributed_fn: bool = False
+
+    @property
+    def logits(self) -> Any:
+        """(R, V) logits."""
+        return self.forward_output.logits[:, 0, :]
+
+    @property
+    def target_ids(self) -> Any:
+        """(R,) ids of the attributed tokens."""
+        return self.adapter.as_array(self.grid.target_ids)
+
+    @property
+    def origin(self) -> np.ndarray:
+        """(R,) which text of the whole call each row belongs to, in numpy."""
+        return np.asarray(self.batch.origin, dtype=np.int64)[self.grid.sequence]
+
+    @property
+    def decoder_input_ids(self) -> Any:
+        """(R, P) ids before each row's token, left-padded: ``[:, -1]`` is the last prefix token of every row."""
+        return self.adapter.as_array(self._prefix(self.batch.target_ids, self.batch.pad_id))
+
+    @property
+    def decoder_attention_mask(self) -> Any:
+        """(R, P) 1 where ``decoder_input_ids`` is a token, 0 in its left padding."""
+        return self.adapter.as_array(self._prefix(self.batch.target_mask.astype(np.int64), 0))
+
+    @property
+    def encoder_input_ids(self) -> Any | None:
+        """(R, S) encoder ids of each row's text, right-padded; None for decoder-only models."""
+        if not self.batch.has_source:
+            return None
+        return self.adapter.as_array(self.batch.source_ids[self.grid.sequence])
+
+    @property
+    def encoder_attention_mask(self) -> Any | None:
+        """(R, S) 1 where ``encoder_input_ids`` is a token."""
+        if not self.batch.has_source:
+            return None
+        return self.adapter.as_array(self.batch.source_mask[self.grid.sequence].astype(np.int64))
+
+    @property
+    def encoder_input_embeds(self) -> Any | None:
+        """(R, S, D) embeddings of ``encoder_input_ids``; None for decoder-only models or adapters without them."""
+        ids = self.encoder_input_ids
+        return None if ids is None else self.adapter.embed(ids, side="source")
+
+    @property
+    def decoder_input_embeds(self) -> Any:
+        """(R, P, D) embeddings of ``decoder_input_ids``."""
+        return self.adapter.embed(self.decoder_input_ids, side="target")
+
+    def row(self, row: int) -> StepFunctionArgs:
+        """The same for one row alone."""
+        output = ForwardOutput(logits=self.forward_output.logits[row : row + 1])
+        return attrs.evolve(self, forward_output=output, grid=self.grid.take([row]))
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """``make()`` the first time ``key`` is asked for within one call of ``attribute``; the same object after that."""
+        if key not in self.cache:
+            self.cache[key] = make()
+        return self.cache[key]
+
+    def _prefix(self, values: np.ndarray, fill: int) -> np.ndarray:
+        width = self.grid.prefix_length
+        prefix = np.full((len(self.grid), width), fill, dtype=np.int64)
+        for r, (b, s) in enumerate(zip(self.grid.sequence, self.grid.position, strict=True)):
+            prefix[r, width - s :] = values[b, :s]
+        return prefix
+
+
+DOCUMENTED_KEYWORDS = (
+    "attribution_model",
+    "forward_output",
+    "target_ids",
+    "encoder_input_ids",
+    "decoder_input_ids",
+    "encoder_input_embeds",
+    "decoder_input_embeds",
+    "encoder_attention_mask",
+    "decoder_attention_mask",
+    "is_attributed_fn",
+)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class BoundStepFunction:
+    """A step function with its own arguments filled in.
+
+    Attributes:
+        name: id shown in results; a callable's ``__name__`` for unregistered functions.
+        function: the function itself, in either form.
+        arguments: its own keyword arguments.
+        aggregate_map: aggregator -> aggregation function for its values.
+        rowwise: see ``StepFunctionSpec``.
+        differentiable: gradient methods may explain it.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any] = attrs.field(factory=dict)
+    aggregate_map: Mapping[str, str] = attrs.field(factory=dict)
+    rowwise: bool = True
+    differentiable: bool = True
+    spec: StepFunctionSpec | None = None
+
+    @functools.cached_property
+    def takes_args_record(self) -> bool:
+        """True for ``fn(args, …)``, False for the documented keyword form."""
+        return takes_args_record(self.function)
+
+    def __call__(self, args: StepFunctionArgs) -> Any:
+        """(R,) values.
+
+        Raises:
+            StepShapeError: the function returned something else than one value a row.
+        """
+        if self.rowwise or len(args.grid) == 1:
+            return self._evaluate(args)
+        rows = [self._evaluate(args.row(r)) for r in range(len(args.grid))]
+        return array_namespace(rows[0]).concat(rows)
+
+    def _evaluate(self, args: StepFunctionArgs) -> Any:
+        if self.takes_args_record:
+            values = self.function(args, **self.arguments)
+        else:
+            values = self.function(**documented_keywords(self.function, args), **self.arguments)
+        shape = tuple(getattr(values, "shape", ()))
+        if not hasattr(values, "shape"):
+            raise StepShapeError(
+                f"step function {self.name!r} returned {type(values).__name__}, expected an array of shape "
+                f"({len(args.grid)},): one value per attributed step."
+            )
+        if shape != (len(args.grid),):
+            raise StepShapeError(
+                f"step function {self.name!r} returned shape {shape}, expected ({len(args.grid)},): "
+                "one value per attributed step."
+            )
+        return values
+
+
+def takes_args_record(function: Callable[..., Any]) -> bool:
+    """Whether ``function`` is called as ``fn(args, **own)``; otherwise it takes the documented keywords."""
+    parameters = list(inspect.signature(function).parameters.values())
+    named = {p.name for p in parameters}
+    return bool(parameters) and not named.intersection(DOCUMENTED_KEYWORDS) and parameters[0].kind in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+
+
+def own_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters that belong to the function itself: what a user may set."""
+    parameters = dict(inspect.signature(function).parameters)
+    if takes_args_record(function):
+        parameters.pop(next(iter(parameters)))
+    return {
+        name: p
+        for name, p in parameters.items()
+        if name not in DOCUMENTED_KEYWORDS and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }
+
+
+def documented_keywords(function: Callable[..., Any], args: StepFunctionArgs) -> dict[str, Any]:
+    """The documented keywords that ``function`` names (embeddings only where it does), from ``args``."""
+    parameters = inspect.signature(function).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    cheap = [k for k in DOCUMENTED_KEYWORDS if not k.endswith("embeds")]
+    wanted = [k for k in DOCUMENTED_KEYWORDS if k in parameters or (takes_any and k in cheap)]
+    return {k: getattr(args, k) for k in wanted}

@@ -1,0 +1,8 @@
+"""What torch-based adapters and methods share: the engine at three seams of a model."""
+
+from inseq_core.torch.adapter import RowPass, TorchAdapter, Traits
+from inseq_core.torch.context import TorchContext
+from inseq_core.torch.gradients import StepGradients, step_gradients
+from inseq_core.torch.inputs import InputTensors
+
+__all__ = ["InputTensors", "RowPass", "StepGradients", "TorchAdapter", "TorchContext", "Traits", "step_gradients"]

@@ -1,0 +1,295 @@
+"""The torch adapter base: a model behind three seams.
+
+A framework's adapter says where its token embeddings and its output head are and how its encoder and decoder are called
+with ids; everything else (rows, gradients, internals) is built here on top of that.
+Axes: B sequences, S source positions, L target positions, R rows, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import abc
+import collections
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from inseq_core.contracts.adapter import ModelAdapter
+from inseq_core.contracts.step_function import ForwardOutput
+from inseq_core.data.batch import IntArray, TokenBatch
+from inseq_core.data.steps import StepGrid
+from inseq_core.errors import SelfCheckError
+from inseq_core.torch import planner, seams
+
+if TYPE_CHECKING:
+    from inseq_core.contracts.context import ContextRequest
+    from inseq_core.hooks.specs import MethodSpec
+    from inseq_core.torch.context import TorchContext
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RowPass:
+    """A forward pass, seen at the rows.
+
+    Attributes:
+        hidden: (R, D) what the head is given, on the body's graph; (R, V) logits where the model has no usable head seam.
+        detached: the same, detached; the head's graph starts here.
+        logits: (R, 1, V) with the model's own post-processing.
+        raw: the framework's output object.
+    """
+
+    hidden: Tensor
+    detached: Tensor
+    logits: Tensor
+    raw: Any = None
+
+
+@attrs.define(eq=False)
+class Traits:
+    """What the self-check found out about a model; the engine follows it.
+
+    Attributes:
+        checked: the self-check has run.
+        splits_at_head: the head seam gives the model's own logits.
+        is_causal: logits of a prefix do not depend on what follows it.
+        pads_safely: right padding changes nothing.
+        batches_cotangents: batched vector-Jacobian products work (False after the first operation without a rule).
+        shares_prefix: a cached prefix gives the uncached scores; None until tried.
+        notes: what was found, in words, for the result's info.
+    """
+
+    checked: bool = False
+    splits_at_head: bool = True
+    is_causal: bool = True
+    pads_safely: bool = True
+    batches_cotangents: bool = True
+    shares_prefix: bool | None = None
+    notes: list[str] = attrs.field(factory=list)
+
+    def note(self, text: str) -> None:
+        """Keep ``text`` once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+class TorchAdapter(ModelAdapter):
+    """Base of adapters for torch models.
+
+    Attributes:
+        model: the framework's module; only the methods below call it.
+        traits: what the self-check found.
+        counts: forward passes ("forward"), sequences in them ("sequences"), tokens ("tokens"), and vector-Jacobian
+            products ("backward"); tests and ``info`` read it.
+    """
+
+    model: nn.Module
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.traits = Traits()
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.memory_budget = planner.default_budget(seams.device_of(model))
+        self._dropout_active = False
+
+    # -- what a framework says ----------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def embedding_module(self, side: str) -> nn.Module:
+        """The module whose output is the token embeddings of ``"source"`` or ``"target"`` (B, L, D)."""
+
+    @abc.abstractmethod
+    def head_module(self) -> nn.Module | None:
+        """The module that maps hidden states to logits, None where there is none."""
+
+    @abc.abstractmethod
+    def run_encoder(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(B, S, D) encoder states, from one call of the encoder on ids. Encoder–decoder models only."""
+
+    @abc.abstractmethod
+    def run_decoder(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        *,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        cache: Any = None,
+        use_cache: bool = False,
+    ) -> Any:
+        """One call of the model on target ids (and encoder states), returning an object with ``logits`` (B, L, V).
+
+        Args:
+            cache: keys and values of a prefix, in the framework's own form; ``ids`` then hold what follows it and
+                ``mask`` covers prefix and ids.
+            use_cache: return keys and values as ``past_key_values`` of the output.
+        """
+
+    # -- devices and arrays -------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model takes its inputs."""
+        return seams.device_of(self.model)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the embeddings."""
+        return next(self.embedding_module("target").parameters()).dtype
+
+    def as_array(self, values: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(values), device=self.device)
+
+    def to_numpy(self, values: Any) -> np.ndarray:
+        if not isinstance(values, Tensor):
+            return np.asarray(values)
+        values = values.detach()
+        if values.is_floating_point() and values.dtype not in (torch.float32, torch.float64):
+            values = values.float()
+        return values.cpu().numpy()
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Eval mode (unless dropout was asked for) and parameters without gradients; both restored afterwards."""
+        mode = nullcontext() if self._dropout_active else seams.evaluating(self.model)
+        with mode, seams.frozen(self.model.parameters()):
+            yield
+
+    @contextmanager
+    def dropout(self) -> Iterator[int]:
+        with seams.dropout_only(self.model) as modules:
+            self._dropout_active = True
+            try:
+                yield modules
+            finally:
+                self._dropout_active = False
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+            return True
+        return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+
+    def free_memory(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    # -- passes at the seams ------------------------------------------------------------------------------------------
+
+    def embed(self, ids: Tensor, side: str = "target") -> Tensor:
+        """(…, D) what the token-embedding module gives for ids, without gradients.
+
+        The module's own scale is in it (Gemma, T5, BART); a scale that the model applies later (Marian) is not.
+        """
+        with torch.no_grad(), self.quiet():
+            return self.embedding_module(side)(ids)
+
+    def embedding_matrix(self, side: str = "target") -> Tensor:
+        """(V, D) embeddings of the whole vocabulary, as the seam sees them."""
+        module = self.embedding_module(side)
+        weight = module.weight
+        if isinstance(weight, Tensor) and type(module) is nn.Embedding:
+            return weight.detach()
+        return self.embed(torch.arange(weight.shape[0], device=weight.device), side)
+
+    def batch_embeddings(self, batch: TokenBatch, side: str) -> Tensor:
+        """(B, S, D) or (B, L, D) token embeddings of a batch."""
+        ids = batch.source_ids if side == "source" else batch.target_ids
+        return self.embed(self.as_array(ids), side)
+
+    def encode_memory(self, batch: TokenBatch, source: Tensor | None = None) -> Tensor:
+        """(B, S, D) encoder states, with ``source`` (B, S, D) in place of the token embeddings if given."""
+        ids, mask = self.as_array(batch.source_ids), self.as_array(batch.source_mask)
+        self._count(ids)
+        with seams.embedding_seam(self.embedding_module("source"), source):
+            return self.run_encoder(ids, mask)
+
+    def decode_rows(
+        self,
+        batch: TokenBatch,
+        grid: StepGrid,
+        *,
+        target: Tensor | None = None,
+        memory: Tensor | None = None,
+        graph: bool = False,
+    ) -> RowPass:
+        """One forward pass of the decoder over the batch, head on the rows only.
+
+        Args:
+            target: (B, L, D) in place of the token embeddings.
+            memory: (B, S, D) encoder states (encoder–decoder).
+            graph: keep the graph of body and head for vector-Jacobian products.
+        """
+        ids, mask = self.as_array(batch.target_ids), self.as_array(batch.target_mask)
+        memory_mask = self.as_array(batch.source_mask) if memory is not None else None
+        sequence, position = self.as_array(grid.sequence), self.as_array(grid.position - 1)
+        self._count(ids)
+        head = self.head_module() if self.traits.splits_at_head else None
+        head_block = seams.head_seam(head, sequence, position, graph) if head is not None else nullcontext()
+        with seams.embedding_seam(self.embedding_module("target"), target), head_block as tap:
+            output = self.run_decoder(ids, mask, memory=memory, memory_mask=memory_mask)
+        if tap is None:
+            rows = output.logits[sequence, position]  # (R, V)
+            detached = rows.detach().requires_grad_(graph)
+            return RowPass(hidden=rows, detached=detached, logits=detached[:, None, :], raw=output)
+        if tap.calls != 1 or tap.hidden is None or tap.detached is None or output.logits.shape[0] != len(grid):
+            raise SelfCheckError(f"The output head ran {tap.calls} times in one forward pass, expected once.")
+        return RowPass(hidden=tap.hidden, detached=tap.detached, logits=output.logits, raw=output)
+
+    def _count(self, ids: Tensor) -> None:
+        self.counts["forward"] += 1
+        self.counts["sequences"] += ids.shape[0]
+        self.counts["tokens"] += ids.numel()
+
+    # -- rows ---------------------------------------------------------------------------------------------------------
+
+    def forward_rows(self, batch: TokenBatch, grid: StepGrid) -> ForwardOutput:
+        """Logits (R, 1, V) of every row; one pass for a batch that fits, without gradients."""
+        if len(grid) == 0:
+            return ForwardOutput(logits=torch.zeros(0, 1, self.profile.vocabulary_size, device=self.device))
+        parts: list[tuple[IntArray, Tensor]] = []
+        raw = None
+        with torch.inference_mode(False), torch.no_grad(), self.quiet():
+            for rows, sequences, length in self._passes(batch, grid):
+                part = batch.take(sequences).truncated(length)
+                local = grid.take(rows)
+                where = {int(s): i for i, s in enumerate(sequences)}
+                local = attrs.evolve(local, sequence=[where[int(s)] for s in local.sequence])
+                memory = self.encode_memory(part) if part.has_source else None
+                rowpass = self.decode_rows(part, local, memory=memory)
+                parts.append((rows, rowpass.logits))
+                raw = rowpass.raw
+        if len(parts) == 1:
+            return ForwardOutput(logits=parts[0][1], raw=raw)
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable")
+        return ForwardOutput(logits=torch.cat([logits for _, logits in parts])[self.as_array(order)])
+
+    def _passes(self, batch: TokenBatch, grid: StepGrid) -> Iterator[tuple[IntArray, Sequence[int], int]]:
+        """(rows, sequences, prefix length) of each forward pass that ``forward_rows`` makes."""
+        everything = np.arange(len(grid), dtype=np.int64)
+        if not self.traits.is_causal:
+            groups = [everything[grid.position == s] for s in np.unique(grid.position)]
+        else:
+            groups = [everything]
+        for group in groups:
+            length = int(grid.position[group].max())
+            sequences = np.unique(grid.sequence[group])
+            for part in planner.sequence_chunks(self, batch, grid, group, sequences, length):
+                rows = group[np.isin(grid.sequence[group], part)]
+                yield rows, part, int(grid.position[rows].max())
+
+    def plan(self, batch: TokenBatch, grid: StepGrid, method: MethodSpec) -> list[IntArray]:
+        return planner.row_chunks(self, batch, grid, method)
+
+    def context(self, request: ContextRequest) -> TorchContext:
+        from inseq_core.torch.context import TorchContext
+
+        return TorchContext(self, request)
+
+    def self_check(self, batch: TokenBatch) -> None:
+        from inseq_core.torch.selfcheck import run_self_check
+
+        if not self.traits.checked:
+            run_self_check(self, batch)

@@ -1,0 +1,71 @@
+"""Baselines: the absent input of path and removal methods, as embeddings.
+
+Start tokens are kept, and EOS unless the call says otherwise: a baseline says "no content", not "no text".
+Axes: B sequences, S source positions, L target positions, D hidden.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inseq_core.errors import InvalidArgumentError, invalid
+from inseq_core.torch.inputs import InputTensors
+
+if TYPE_CHECKING:
+    from inseq_core.torch.context import TorchContext
+
+EMBEDDED = ("zero", "mean")
+"""Baselines that are no token: a zero vector, the mean of the vocabulary's embeddings."""
+
+
+def baseline_embeddings(ctx: TorchContext, baseline: Any) -> InputTensors:
+    """See ``TorchContext.baseline``."""
+    if not isinstance(baseline, (str, int)) or isinstance(baseline, bool):
+        raise invalid("baseline", baseline, 'one of "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text')
+    sides: dict[str, Tensor | None] = {}
+    for side in ("source", "target"):
+        own = getattr(ctx.inputs, side)
+        sides[side] = None if own is None else _side(ctx, own, side, baseline)
+    return InputTensors(source=sides["source"], target=sides["target"], rows=ctx.rows)
+
+
+def _side(ctx: TorchContext, own: Tensor, side: str, baseline: str | int) -> Tensor:
+    adapter, batch = ctx.adapter, ctx.batch
+    ids = batch.source_ids if side == "source" else batch.target_ids
+    kept = np.stack([adapter.kept_in_baseline(row, side, ctx.request.include_eos_baseline) for row in ids])  # (B, S or L)
+    if isinstance(baseline, str) and baseline in EMBEDDED:
+        absent = torch.zeros_like(own)
+        if baseline == "mean":
+            absent = absent + adapter.embedding_matrix(side).float().mean(dim=0).to(own.dtype)
+    else:
+        absent = adapter.embed(adapter.as_array(_baseline_ids(ctx, ids, side, baseline)), side)
+    return torch.where(adapter.as_array(kept)[:, :, None], own, absent)
+
+
+def _baseline_ids(ctx: TorchContext, ids: np.ndarray, side: str, baseline: str | int) -> np.ndarray:
+    adapter = ctx.adapter
+    try:
+        return np.full_like(ids, adapter.baseline_ids(baseline, side))
+    except InvalidArgumentError:
+        if not isinstance(baseline, str):
+            raise
+        if side == "target" and ctx.batch.has_source:  # a baseline text speaks of the source; the prefix is just absent
+            return np.full_like(ids, adapter.baseline_ids("unk", side))
+        text_ids = np.asarray(adapter.encode_input(baseline).ids, dtype=np.int64)
+    texts = ctx.request.full_texts or ctx.batch.texts
+    rows = np.empty_like(ids)
+    for b, text in enumerate(texts):
+        own = text.source_ids if side == "source" and text.source_ids is not None else text.target_ids
+        if len(text_ids) != len(own):
+            raise InvalidArgumentError(
+                f"baseline = {baseline!r} has {len(text_ids)} tokens, the {side} has {len(own)}: a baseline text needs one "
+                "token for each of the input's."
+            )
+        width = min(ids.shape[1], len(text_ids))
+        rows[b] = ids[b]
+        rows[b, :width] = text_ids[:width]
+    return rows

@@ -1,0 +1,174 @@
+"""The torch context: what a method sees on a torch model.
+
+Adds embeddings, baselines, draws and every step's gradients to the base context. Methods that need internals find
+``attentions``, ``hidden_states`` and ``intervene`` here too.
+Axes: B sequences, T steps, R rows, S source positions, L target positions, D hidden, K copies of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from inseq_core.contracts.context import AttributionContext, ContextRequest
+from inseq_core.contracts.step_function import ForwardOutput
+from inseq_core.data.batch import TokenBatch
+from inseq_core.data.result import MethodOutput
+from inseq_core.data.steps import StepGrid
+from inseq_core.torch.adapter import TorchAdapter
+from inseq_core.torch.baselines import baseline_embeddings
+from inseq_core.torch.gradients import StepGradients, step_gradients
+from inseq_core.torch.inputs import InputTensors
+
+
+class TorchContext(AttributionContext):
+    """Operations for all steps at once, on a torch model."""
+
+    adapter: TorchAdapter
+
+    def __init__(self, adapter: TorchAdapter, request: ContextRequest) -> None:
+        super().__init__(adapter, request)
+        self._inputs: InputTensors | None = None
+
+    # -- inputs -------------------------------------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> Tensor:
+        """(R,) sequence of each row."""
+        return self.adapter.as_array(self.grid.sequence)
+
+    @property
+    def inputs(self) -> InputTensors:
+        """Token embeddings of the attributed sides: source (B, S, D), target (B, L, D)."""
+        if self._inputs is None:
+            self._inputs = InputTensors(
+                source=self.adapter.batch_embeddings(self.batch, "source") if self.attributes_source else None,
+                target=self.adapter.batch_embeddings(self.batch, "target") if self.attributes_target else None,
+                rows=self.rows,
+            )
+        return self._inputs
+
+    def baseline(self, baseline: str | float | Any = "unk") -> InputTensors:
+        """Embeddings of the absent input: a token id in every position, with start tokens (and EOS) kept.
+
+        Args:
+            baseline: "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text of as many tokens as the input.
+
+        Raises:
+            InvalidArgumentError: none of these, or a text of another length.
+        """
+        return baseline_embeddings(self, baseline)
+
+    def zeros(self) -> InputTensors:
+        """Zeros of the shape of an attribution: (R, S, D), (R, L, D), in float32 or better."""
+        return self.inputs.map(lambda x: torch.zeros(self.n_rows, *x.shape[1:], device=x.device, dtype=_wide(x))).of(
+            by_row=True
+        )
+
+    def draw(self, n: int, kind: str = "normal") -> Iterator[InputTensors]:
+        """``n`` draws (B, S, D), (B, L, D) from the texts' own generators.
+
+        Args:
+            kind: "normal" (standard normal) or "uniform" ([0, 1)).
+
+        Draws are made position by position, so that a chunk of steps on a shorter prefix sees the same numbers.
+        """
+        sides = {}
+        for side in ("source", "target"):
+            tensor = getattr(self.inputs, side)
+            if tensor is None:
+                continue
+            drawn = np.empty((n, *tensor.shape), dtype=np.float32)
+            for b in range(tensor.shape[0]):
+                generator = np.random.default_rng([*self.text_key(b), side == "target"])
+                shape = (tensor.shape[1], n, tensor.shape[2])  # position first: a prefix of the text draws a prefix
+                values = generator.standard_normal(shape) if kind == "normal" else generator.random(shape)
+                drawn[:, b] = values.transpose(1, 0, 2)
+            sides[side] = torch.as_tensor(drawn, device=tensor.device, dtype=tensor.dtype)
+        for i in range(n):
+            yield attrs.evolve(self.inputs, **{side: values[i] for side, values in sides.items()})
+
+    def draw_references(self, n: int, baseline: str | Any = "unk") -> Iterator[tuple[float, InputTensors]]:
+        """``n`` pairs (alpha, reference): alpha uniform on [0, 1), reference a standard-normal draw around the baseline.
+
+        One alpha for all positions of a draw, from the call's seed.
+        """
+        center = self.baseline(baseline)
+        spread = self.inputs.map(lambda x: x.std())
+        alphas = np.random.default_rng(self.request.seed).random(n)
+        for alpha, noise in zip(alphas, self.draw(n), strict=True):
+            yield float(alpha), center + noise * spread
+
+    # -- scores and gradients -----------------------------------------------------------------------------------------
+
+    def _copies(self, inputs: InputTensors | None) -> tuple[TokenBatch, StepGrid]:
+        """The batch and rows for inputs that hold K copies of the batch, one after the other."""
+        sides = inputs.sides() if inputs is not None else ()
+        copies = sides[0].shape[0] // len(self.batch) if sides else 1
+        if copies == 1:
+            return self.batch, self.grid
+        batch = self.batch.take(list(range(len(self.batch))) * copies)
+        return batch, self.grid.repeated(copies, len(self.batch))
+
+    def _score(self, batch: TokenBatch, grid: StepGrid, output: ForwardOutput) -> Tensor:
+        values: Tensor = self.request.attributed(self.args(output, batch, grid))
+        return values
+
+    def scores(self, inputs: InputTensors | None = None) -> Tensor:
+        """(R,) attributed function of every row from one forward pass, (K·R,) for K copies of the batch."""
+        batch, grid = self._copies(inputs)
+        with torch.inference_mode(False), torch.no_grad(), self.adapter.quiet():
+            if inputs is None:
+                return self._score(batch, grid, self.adapter.forward_rows(batch, grid))
+            memory = self.adapter.encode_memory(batch, inputs.source) if batch.has_source else None
+            rowpass = self.adapter.decode_rows(batch, grid, target=inputs.target, memory=memory)
+            return self._score(batch, grid, ForwardOutput(logits=rowpass.logits, raw=rowpass.raw))
+
+    def dense_gradients(self, inputs: InputTensors | None = None) -> StepGradients:
+        """Gradients dense in (sequence, step): source (K·B, T, S, D), target (K·B, T, L, D), scores (K·R,)."""
+        batch, grid = self._copies(inputs)
+        return step_gradients(
+            self.adapter,
+            batch,
+            grid,
+            lambda output: self._score(batch, grid, output),
+            source=None if inputs is None else inputs.source,
+            target=None if inputs is None else inputs.target,
+            want_source=self.attributes_source,
+            want_target=self.attributes_target,
+            name=f"attributed function {self.request.attributed.name!r}",
+        )
+
+    def step_gradients(self, inputs: InputTensors | None = None) -> InputTensors:
+        """Every row's gradient, source (R, S, D) and target (R, L, D): one forward pass, batched backward passes."""
+        dense = self.dense_gradients(inputs)
+        _, grid = self._copies(inputs)
+        return InputTensors(
+            source=None if dense.source is None else self.rows_of_dense(dense.source, grid),
+            target=None if dense.target is None else self.rows_of_dense(dense.target, grid),
+            rows=self.adapter.as_array(grid.sequence),
+            by_row=True,
+        )
+
+    def rows_of_dense(self, dense: Tensor, grid: StepGrid | None = None) -> Tensor:
+        """(B, T, …) -> (R, …): the entries that are rows."""
+        grid = self.grid if grid is None else grid
+        step = self.adapter.as_array(grid.step - int(grid.step.min()))
+        return dense[self.adapter.as_array(grid.sequence), step]
+
+    # -- what comes back ----------------------------------------------------------------------------------------------
+
+    def output(self, source: Any = None, target: Any = None, **more: Any) -> MethodOutput:
+        """A ``MethodOutput`` from tensors, or from ``InputTensors`` with one entry a row."""
+        if isinstance(source, InputTensors):
+            source, target = source.of_rows().source, source.of_rows().target
+        return super().output(source, target, **more)
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return x.dtype if x.dtype == torch.float64 else torch.float32

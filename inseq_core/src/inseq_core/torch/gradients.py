@@ -1,0 +1,219 @@
+"""All-steps gradients.
+
+One forward pass over the texts, then one vector-Jacobian product for each attributed step, batched. Exact for causal
+decoders: the score of step t does not depend on tokens at or after t, so the gradient of the one pass is the gradient of
+that step's own prefix pass.
+
+The head is split off: it runs on the R rows only, on detached hidden states, and one backward pass of the summed scores
+gives every row's derivative with respect to its hidden state (rows do not mix in the head). Those are the cotangents of the
+body. Cotangent t carries the t-th step of every sequence: sequences do not mix in the body.
+Axes: B sequences, T steps, R rows, S source positions, L target positions, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+from torch import Tensor
+
+from inseq_core.contracts.step_function import ForwardOutput
+from inseq_core.data.batch import TokenBatch
+from inseq_core.data.steps import StepGrid
+from inseq_core.errors import CapabilityError
+from inseq_core.torch import planner, seams
+from inseq_core.torch.adapter import RowPass, TorchAdapter
+
+ScoreOfRows = Callable[[ForwardOutput], Tensor]
+"""Attributed function at the rows: ``ForwardOutput`` with logits (R, 1, V) -> (R,)."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class StepGradients:
+    """Gradients of every step, dense in (sequence, step).
+
+    Attributes:
+        source: (B, T, S, D) or None. target: (B, T, L, D) or None. Zero where a sequence has fewer than T steps.
+        scores: (R,) attributed function.
+    """
+
+    source: Tensor | None
+    target: Tensor | None
+    scores: Tensor
+
+
+def step_gradients(
+    adapter: TorchAdapter,
+    batch: TokenBatch,
+    grid: StepGrid,
+    score: ScoreOfRows,
+    *,
+    source: Tensor | None = None,
+    target: Tensor | None = None,
+    want_source: bool = False,
+    want_target: bool = True,
+    name: str = "the attributed function",
+) -> StepGradients:
+    """Gradient of every row's score with respect to the embeddings before it.
+
+    Args:
+        batch, grid: texts and rows; ``grid.step`` counts from any start.
+        source, target: (B, S, D), (B, L, D) embeddings to differentiate at; the texts' own where None.
+        want_source, want_target: sides to differentiate.
+
+    Raises:
+        CapabilityError: the attributed function detaches the graph.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), adapter.quiet(), seams.differentiable_attention():
+        leaves: list[Tensor] = []
+        memory = memory_leaf = source_leaf = target_leaf = None
+        if batch.has_source:
+            if want_source:
+                source_leaf = _leaf(source if source is not None else adapter.batch_embeddings(batch, "source"))
+                memory = adapter.encode_memory(batch, source_leaf)
+                memory_leaf = memory.detach().requires_grad_()
+                leaves.append(memory_leaf)
+            else:
+                with torch.no_grad():
+                    memory_leaf = adapter.encode_memory(batch, source)
+        if want_target:
+            target_leaf = _leaf(target if target is not None else adapter.batch_embeddings(batch, "target"))
+            target = target_leaf
+            leaves.append(target_leaf)
+        rowpass = adapter.decode_rows(batch, grid, target=target, memory=memory_leaf, graph=True)
+        scores, cotangents, scale = row_cotangents(rowpass, score, name)
+        step = adapter.as_array(grid.step - int(grid.step.min()))
+        n_steps = int(step.max()) + 1
+        through_body = _steps_vjp(adapter, rowpass.hidden, leaves, cotangents, step, n_steps, batch)
+        by_leaf = dict(zip(map(id, leaves), through_body, strict=True))
+        grad_target = by_leaf.get(id(target_leaf)) if target_leaf is not None else None
+        grad_source = None
+        if source_leaf is not None and memory is not None:
+            grad_source = _dense_vjp(adapter, memory, source_leaf, by_leaf[id(memory_leaf)])
+        unscale = _dense_scale(scale, adapter.as_array(grid.sequence), step, len(batch), n_steps)
+    return StepGradients(
+        source=_finish(grad_source, unscale), target=_finish(grad_target, unscale), scores=scores.detach()
+    )
+
+
+def row_cotangents(rowpass: RowPass, score: ScoreOfRows, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Every row's derivative of its score with respect to what enters the head.
+
+    In half precision each row's cotangent is divided by its largest entry on the way (the products are linear in it), so
+    that small probabilities do not underflow; the third value undoes it.
+
+    Returns:
+        scores (R,), cotangents (R, D), scale (R,) or None.
+    """
+    half = rowpass.logits.dtype in (torch.float16, torch.bfloat16)
+    at = rowpass.logits.detach()
+    logits = (at.float() if half else at).requires_grad_()
+    scores = score(ForwardOutput(logits=logits, raw=rowpass.raw))
+    if not isinstance(scores, Tensor) or not scores.requires_grad:
+        raise CapabilityError(
+            f"{name} detaches the graph: its value has no gradient with respect to the logits. "
+            "Use torch operations without .detach(), .item(), argmax or comparisons, or a removal method."
+        )
+    (by_logits,) = torch.autograd.grad(scores.sum(), logits)
+    scale = None
+    if half:
+        scale = by_logits.abs().amax(dim=(1, 2)).clamp_min(torch.finfo(torch.float32).tiny)
+        by_logits = (by_logits / scale[:, None, None]).to(rowpass.logits.dtype)
+    (cotangents,) = torch.autograd.grad(rowpass.logits, rowpass.detached, by_logits)
+    if half and scale is not None:
+        peak = cotangents.float().abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+        cotangents = (cotangents.float() / peak[:, None]).to(rowpass.hidden.dtype)
+        scale = scale * peak
+    return scores, cotangents, scale
+
+
+def _leaf(embeddings: Tensor) -> Tensor:
+    return embeddings.detach().clone().requires_grad_()
+
+
+def _steps_vjp(
+    adapter: TorchAdapter,
+    hidden: Tensor,
+    leaves: Sequence[Tensor],
+    cotangents: Tensor,
+    step: Tensor,
+    n_steps: int,
+    batch: TokenBatch,
+) -> list[Tensor]:
+    """Products of the rows' cotangents with the body's Jacobian, step by step: a (T, B, …) tensor for each leaf."""
+    tokens = sum(leaf.shape[1] for leaf in leaves)
+    size = planner.cotangents_at_once(len(batch), max(tokens, 1), n_steps)
+    parts: list[tuple[Tensor, ...]] = []
+    for start in range(0, n_steps, size):
+        stop = min(start + size, n_steps)
+        chosen = step[None, :] == torch.arange(start, stop, device=step.device)[:, None]  # (C, R)
+        batched = cotangents[None] * chosen[:, :, None]  # (C, R, D)
+        parts.append(batched_vjp(adapter, hidden, leaves, batched, keep=stop < n_steps))
+    return [torch.cat(chunks) for chunks in zip(*parts, strict=True)]
+
+
+def _dense_vjp(adapter: TorchAdapter, output: Tensor, leaf: Tensor, cotangents: Tensor) -> Tensor:
+    """Products of (T, B, S, D) cotangents with the Jacobian of ``output`` (B, S, D): (T, B, S, D)."""
+    n_steps = cotangents.shape[0]
+    size = planner.cotangents_at_once(leaf.shape[0], leaf.shape[1], n_steps)
+    parts = []
+    for start in range(0, n_steps, size):
+        stop = min(start + size, n_steps)
+        parts.append(batched_vjp(adapter, output, [leaf], cotangents[start:stop], keep=stop < n_steps)[0])
+    return torch.cat(parts)
+
+
+def batched_vjp(
+    adapter: TorchAdapter, output: Tensor, leaves: Sequence[Tensor], cotangents: Tensor, keep: bool
+) -> tuple[Tensor, ...]:
+    """C vector-Jacobian products of one graph at once, or one after the other where an operation has no batching rule.
+
+    Args:
+        cotangents: (C, *output.shape).
+        keep: the graph is used again.
+    """
+    if len(cotangents) > 1 and adapter.traits.batches_cotangents:
+        try:
+            adapter.counts["backward"] += 1
+            grads = torch.autograd.grad(
+                output, leaves, cotangents, retain_graph=True, is_grads_batched=True, allow_unused=True
+            )
+            return tuple(_present(g, leaf, len(cotangents)) for g, leaf in zip(grads, leaves, strict=True))
+        except RuntimeError as error:
+            if adapter.is_out_of_memory(error) or "vmap" not in str(error) and "atching rule" not in str(error):
+                raise
+            adapter.traits.batches_cotangents = False
+            adapter.traits.note(f"backward passes run one step at a time: {str(error).splitlines()[0]}")
+    each = []
+    for c, cotangent in enumerate(cotangents):
+        adapter.counts["backward"] += 1
+        last = c == len(cotangents) - 1
+        grads = torch.autograd.grad(output, leaves, cotangent, retain_graph=keep or not last, allow_unused=True)
+        each.append([_present(g, leaf, None) for g, leaf in zip(grads, leaves, strict=True)])
+    return tuple(torch.stack(grads) for grads in zip(*each, strict=True))
+
+
+def _present(grad: Tensor | None, leaf: Tensor, cotangents: int | None) -> Tensor:
+    if grad is not None:
+        return grad
+    shape = leaf.shape if cotangents is None else (cotangents, *leaf.shape)
+    return torch.zeros(shape, dtype=leaf.dtype, device=leaf.device)
+
+
+def _dense_scale(scale: Tensor | None, sequence: Tensor, step: Tensor, n_sequences: int, n_steps: int) -> Tensor | None:
+    if scale is None:
+        return None
+    dense = torch.zeros(n_steps, n_sequences, dtype=scale.dtype, device=scale.device)
+    dense[step, sequence] = scale
+    return dense[:, :, None, None]
+
+
+def _finish(grad: Tensor | None, unscale: Tensor | None) -> Tensor | None:
+    """(T, B, …) -> (B, T, …), in float32 or better."""
+    if grad is None:
+        return None
+    if unscale is not None:
+        grad = grad.float() * unscale
+    return grad.transpose(0, 1)

@@ -1,0 +1,153 @@
+"""The seams of a torch model: places where the engine looks in or reaches in, without per-model code.
+
+Everything here is a ``with`` block that leaves the model as it found it, also after an exception.
+
+- *embedding seam*: the output of the token-embedding module is captured or replaced; the model is fed ids, so scaling,
+  positions and per-layer embeddings stay its own business;
+- *head seam*: the output head sees the hidden states of the wanted rows only, detached from the body;
+- *quiet*: parameters without gradients, modules in eval mode.
+
+Axes: B sequences, L positions, R rows, D hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from inseq_core.errors import SelfCheckError
+
+
+@attrs.define(eq=False)
+class EmbeddingTap:
+    """What passed the embedding seam: the last output, and how often the module was called."""
+
+    output: Tensor | None = None
+    calls: int = 0
+
+
+@contextmanager
+def embedding_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterator[EmbeddingTap]:
+    """Capture the output (B, L, D) of a token-embedding module, or put ``replacement`` in its place.
+
+    Raises:
+        SelfCheckError: the replacement has another shape than what the model asked for.
+    """
+    tap = EmbeddingTap()
+
+    def hook(_module: nn.Module, _args: Any, output: Tensor) -> Tensor | None:
+        tap.calls += 1
+        if replacement is None:
+            tap.output = output
+            return None
+        if output.shape != replacement.shape:
+            raise SelfCheckError(
+                f"The embedding module gave {tuple(output.shape)}, the replacement has {tuple(replacement.shape)}."
+            )
+        tap.output = replacement.to(output.dtype)
+        return tap.output
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield tap
+    finally:
+        handle.remove()
+
+
+@attrs.define(eq=False)
+class HeadTap:
+    """What passed the head seam: the hidden states (R, D) of the rows on the body's graph, and their detached copy."""
+
+    hidden: Tensor | None = None
+    detached: Tensor | None = None
+    calls: int = 0
+
+
+@contextmanager
+def head_seam(module: nn.Module, sequence: Tensor, position: Tensor, graph: bool) -> Iterator[HeadTap]:
+    """Let the output head see only the rows ``hidden[sequence, position]``: it is given (R, 1, D) instead of (B, L, D).
+
+    Args:
+        graph: detach the rows and record the head's graph from the detached copy on.
+    """
+    tap = HeadTap()
+
+    def pre_hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        tap.calls += 1
+        hidden = args[0]
+        if hidden.dim() != 3:
+            raise SelfCheckError(f"The output head was given {tuple(hidden.shape)}, expected (B, L, D).")
+        rows = hidden[sequence, position]  # (R, D)
+        tap.hidden = rows
+        tap.detached = rows.detach().requires_grad_(graph)
+        return (tap.detached[:, None, :], *args[1:])
+
+    handle = module.register_forward_pre_hook(pre_hook)
+    try:
+        yield tap
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """No parameter asks for gradients inside the block; each gets its own flag back."""
+    changed = [p for p in parameters if p.requires_grad]
+    for p in changed:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in changed:
+            p.requires_grad_(True)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode inside the block; each gets its own mode back."""
+    training = [m for m in model.modules() if m.training]
+    for m in training:
+        m.training = False
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+@contextmanager
+def differentiable_attention() -> Iterator[None]:
+    """Scaled dot-product attention by plain matrix products.
+
+    Its backward then has batching rules for ``is_grads_batched`` and second derivatives, which the fused kernels lack;
+    for batched cotangents on a CPU it is also as fast as they are.
+    """
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+@contextmanager
+def dropout_only(model: nn.Module) -> Iterator[int]:
+    """Dropout modules active, everything else in eval mode; yields how many dropout modules the model has."""
+    modes = [(m, m.training) for m in model.modules()]
+    active = 0
+    try:
+        for m, _ in modes:
+            is_dropout = isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0
+            m.training = is_dropout
+            active += is_dropout
+        yield active
+    finally:
+        for m, mode in modes:
+            m.training = mode
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model takes its inputs: the device of its first parameter."""
+    return next(model.parameters()).device

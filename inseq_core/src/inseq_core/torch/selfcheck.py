@@ -1,0 +1,160 @@
+"""The self-check: prove on a few tokens of the real model what the engine relies on.
+
+1. *Neutral seam*: token embeddings replaced by themselves give the logits of plain ids.
+2. *Head seam*: the head on the rows alone gives the whole model's logits at those rows.
+3. *Causality*: logits of a prefix equal those of the full text, so that one pass serves every step.
+4. *Padding*: right padding changes nothing.
+
+A failed check selects a slower way that is right (whole-model logits, step by step, text by text), with a warning; where
+there is none it raises. It never lets a wrong number through.
+Axes: B sequences, L target positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from inseq_core.data.batch import EncodedText, TokenBatch
+from inseq_core.data.steps import StepGrid
+from inseq_core.errors import ApproximationWarning, SelfCheckError
+
+if TYPE_CHECKING:
+    from inseq_core.torch.adapter import TorchAdapter
+
+MAX_SOURCE, MAX_TARGET = 8, 8
+"""Tokens of the real text that are tried."""
+
+
+def run_self_check(adapter: TorchAdapter, batch: TokenBatch) -> None:
+    """Find out the model's traits. See the module's text.
+
+    Raises:
+        SelfCheckError: no way of running this model would be right.
+    """
+    text = _probe(batch.texts[0])
+    probe = TokenBatch(texts=(text,), origin=(0,), pad_id=batch.pad_id)
+    last = len(text.target_ids)
+    grid = StepGrid(
+        sequence=np.zeros(last), position=np.arange(1, last + 1), target_ids=np.zeros(last), step=np.arange(last)
+    )
+    with torch.no_grad(), adapter.quiet():
+        plain = _whole_logits(adapter, probe)  # (L, V)
+        if not torch.isfinite(plain).all():
+            adapter.traits.checked = True  # a NaN proves nothing about the engine; it is reported with its step
+            return
+        _check_head(adapter, probe, grid, plain)
+        _check_embeddings(adapter, probe, grid, plain)
+        _check_causality(adapter, probe, plain)
+        _check_padding(adapter, probe, plain)
+    adapter.traits.checked = True
+
+
+def _probe(text: EncodedText) -> EncodedText:
+    """The beginning of a text, long enough to tell; a text of one token is said twice."""
+    target = text.target_ids[:MAX_TARGET]
+    if len(target) < 3:
+        target = np.resize(target, 3)
+    source = None if text.source_ids is None else text.source_ids[:MAX_SOURCE]
+    return EncodedText(target_ids=target, source_ids=source, prompt_length=1)
+
+
+def _whole_logits(adapter: TorchAdapter, batch: TokenBatch, target: Tensor | None = None) -> Tensor:
+    """(L, V) logits of the first sequence from the framework's plain forward pass."""
+    memory = adapter.encode_memory(batch) if batch.has_source else None
+    mask = adapter.as_array(batch.source_mask) if batch.has_source else None
+    output = adapter.run_decoder(
+        adapter.as_array(batch.target_ids), adapter.as_array(batch.target_mask), memory=memory, memory_mask=mask
+    )
+    logits: Tensor = output.logits[0]
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def tolerance(reference: Tensor, dtype: torch.dtype) -> float:
+    """How far logits may be apart for reasons of rounding alone: relative to their range, by the model's precision."""
+    span = float(reference.max() - reference.min())
+    unit = {torch.float64: 1e-9, torch.float32: 2e-4, torch.bfloat16: 0.06, torch.float16: 0.01}.get(dtype, 0.06)
+    return unit * max(span, 1e-3)
+
+
+def close(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:
+    """Whether two sets of logits differ by rounding only."""
+    return a.shape == b.shape and float((a.to(b.dtype) - b).abs().max()) <= tolerance(b, dtype)
+
+
+def _rows(adapter: TorchAdapter, probe: TokenBatch, grid: StepGrid, *, replace: bool) -> Tensor:
+    source = adapter.batch_embeddings(probe, "source") if replace and probe.has_source else None
+    target = adapter.batch_embeddings(probe, "target") if replace else None
+    memory = adapter.encode_memory(probe, source) if probe.has_source else None
+    return adapter.decode_rows(probe, grid, target=target, memory=memory).logits[:, 0]
+
+
+def _check_head(adapter: TorchAdapter, probe: TokenBatch, grid: StepGrid, plain: Tensor) -> None:
+    try:
+        fits = close(_rows(adapter, probe, grid, replace=False), plain, adapter.dtype)
+    except SelfCheckError:
+        fits = False
+    if not fits:
+        adapter.traits.splits_at_head = False
+        _slower(adapter, "the output head cannot be run on single rows; whole-model logits are used")
+
+
+def _check_embeddings(adapter: TorchAdapter, probe: TokenBatch, grid: StepGrid, plain: Tensor) -> None:
+    fits = close(_rows(adapter, probe, grid, replace=True), plain, adapter.dtype)
+    if not fits:
+        raise SelfCheckError(
+            f"{adapter.profile.name}: token embeddings replaced by themselves change the model's output, so no gradient or "
+            "removal at the embeddings could be right. The adapter's embedding_module is not the one that the model uses; "
+            "please report the model class."
+        )
+    _check_replacement_arrives(adapter, probe, grid, plain)
+
+
+def _check_replacement_arrives(adapter: TorchAdapter, probe: TokenBatch, grid: StepGrid, plain: Tensor) -> None:
+    """Other embeddings must give another output: a seam that the model never passes would be neutral as well."""
+    for side in ("source", "target") if probe.has_source else ("target",):
+        changed = adapter.batch_embeddings(probe, side) * 0.5 + 0.1
+        memory = None
+        if probe.has_source:
+            memory = adapter.encode_memory(probe, changed if side == "source" else None)
+        logits = adapter.decode_rows(probe, grid, target=changed if side == "target" else None, memory=memory).logits[:, 0]
+        if torch.equal(logits.to(plain.dtype), plain):
+            raise SelfCheckError(
+                f"{adapter.profile.name}: replacing the {side} embeddings changes nothing; the model does not use the "
+                "embedding module that its adapter names. Please report the model class."
+            )
+
+
+def _check_causality(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) -> None:
+    length = plain.shape[0]
+    for cut in {1, length // 2, length - 1} - {0}:
+        if not close(_whole_logits(adapter, probe.truncated(cut)), plain[:cut], adapter.dtype):
+            adapter.traits.is_causal = False
+            _slower(adapter, "logits of a prefix depend on what follows it; every step is run on its own prefix")
+            return
+
+
+def _check_padding(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) -> None:
+    text = probe.texts[0]
+    longer = attrs.evolve(
+        text,
+        target_ids=np.concatenate([text.target_ids, text.target_ids[:2]]),
+        source_ids=None if text.source_ids is None else np.concatenate([text.source_ids, text.source_ids[:2]]),
+    )
+    pair = TokenBatch(texts=(text, longer), origin=(0, 1), pad_id=probe.pad_id)
+    padded = _whole_logits(adapter, pair)[: plain.shape[0]]
+    if not close(padded, plain, adapter.dtype):
+        adapter.traits.pads_safely = False
+        _slower(adapter, "right padding changes the logits; texts of different lengths are run apart")
+
+
+def _slower(adapter: TorchAdapter, finding: str) -> None:
+    adapter.traits.note(finding)
+    warnings.warn(
+        f"{adapter.profile.name}: {finding}. Results are right, but slower.", ApproximationWarning, stacklevel=6
+    )
