@@ -58,7 +58,7 @@ class EncodedInput:
         segments: turns, roles, special spans, in positions of ``ids``.
     """
 
-    ids: tuple[int, ...] = attrs.field(converter=tuple)
+    ids: tuple[int, ...] = attrs.field(converter=tuple[int, ...])
     text: str = ""
     segments: tuple[Segment, ...] = ()
 

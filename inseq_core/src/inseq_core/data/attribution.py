@@ -81,12 +81,12 @@ class FeatureAttributionSequenceOutput(SequenceShortcuts):
     sequence_scores: dict[str, ScoreArray] = attrs.field(factory=dict, converter=score_mapping)
     attr_pos_start: int = 0
     attr_pos_end: int = attrs.field(default=attrs.Factory(lambda self: len(self.target), takes_self=True))
-    axes: tuple[str, ...] = attrs.field(default=(), converter=tuple, validator=_known_axes)
-    default_aggregation: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    axes: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...], validator=_known_axes)
+    default_aggregation: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
     normalize: bool = False
     meaning: ScoreMeaning = attrs.field(factory=ScoreMeaning)
     step_aggregation: dict[str, dict[str, str]] = attrs.field(factory=dict, converter=_aggregate_maps)
-    segments: tuple[Segment, ...] = attrs.field(default=(), converter=tuple)
+    segments: tuple[Segment, ...] = attrs.field(default=(), converter=tuple[Segment, ...])
     source_word_starts: Flags | None = attrs.field(default=None, converter=_flags)
     target_word_starts: Flags | None = attrs.field(default=None, converter=_flags)
     source_special: Flags | None = attrs.field(default=None, converter=_flags)

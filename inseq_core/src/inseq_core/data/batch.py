@@ -70,8 +70,8 @@ class TokenBatch:
         pad_id: id used in the padding; never looked at by the model.
     """
 
-    texts: tuple[EncodedText, ...] = attrs.field(converter=tuple)
-    origin: tuple[int, ...] = attrs.field(converter=tuple)
+    texts: tuple[EncodedText, ...] = attrs.field(converter=tuple[EncodedText, ...])
+    origin: tuple[int, ...] = attrs.field(converter=tuple[int, ...])
     pad_id: int = 0
 
     @classmethod

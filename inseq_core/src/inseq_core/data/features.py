@@ -24,7 +24,7 @@ class Feature:
 
     label: str
     side: str
-    positions: tuple[int, ...] = attrs.field(converter=tuple)
+    positions: tuple[int, ...] = attrs.field(converter=tuple[int, ...])
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -36,7 +36,7 @@ class FeatureSet:
         n_source, n_target: S and L of the text.
     """
 
-    features: tuple[Feature, ...] = attrs.field(converter=tuple)
+    features: tuple[Feature, ...] = attrs.field(converter=tuple[Feature, ...])
     kind: str = "token"
     n_source: int = 0
     n_target: int = 0

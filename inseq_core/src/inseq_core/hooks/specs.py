@@ -91,9 +91,11 @@ class MethodSpec:
     summary: str = attrs.field(validator=_sentence)
     paper: str = ""
     formula: str = ""
-    needs: frozenset[Capability] = attrs.field(default=frozenset({Capability.SCORES}), converter=frozenset)
-    trailing_axes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
-    default_aggregation: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    needs: frozenset[Capability] = attrs.field(
+        default=frozenset({Capability.SCORES}), converter=frozenset[Capability]
+    )
+    trailing_axes: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    default_aggregation: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
     normalize: bool = True
     signed: bool = True
     complete: bool = False
@@ -120,7 +122,7 @@ class AdapterSpec:
     factory: LazyObject = attrs.field(validator=_lazy)
     summary: str = attrs.field(validator=_sentence)
     capabilities: frozenset[Capability] = attrs.field(
-        default=frozenset({Capability.SCORES, Capability.GENERATE}), converter=frozenset
+        default=frozenset({Capability.SCORES, Capability.GENERATE}), converter=frozenset[Capability]
     )
 
 
@@ -171,7 +173,9 @@ class StepFunctionSpec:
     aggregate_map: Mapping[str, str] = attrs.field(factory=dict, eq=False)
     rowwise: bool = True
     differentiable: bool = True
-    needs: frozenset[Capability] = attrs.field(default=frozenset({Capability.SCORES}), converter=frozenset)
+    needs: frozenset[Capability] = attrs.field(
+        default=frozenset({Capability.SCORES}), converter=frozenset[Capability]
+    )
     check: LazyObject | None = attrs.field(default=None, validator=attrs.validators.optional(_lazy))
 
 
