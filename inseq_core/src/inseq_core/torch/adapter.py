@@ -141,7 +141,7 @@ class TorchAdapter(ModelAdapter):
         return next(self.embedding_module("target").parameters()).dtype
 
     def as_array(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.ascontiguousarray(values), device=self.device)
+        return torch.tensor(values, device=self.device)
 
     def to_numpy(self, values: Any) -> np.ndarray:
         if not isinstance(values, Tensor):

@@ -161,6 +161,15 @@ class TorchContext(AttributionContext):
         step = self.adapter.as_array(grid.step - int(grid.step.min()))
         return dense[self.adapter.as_array(grid.sequence), step]
 
+    def dense_of_rows(self, values: Tensor) -> Tensor:
+        """(K·R,) -> (K·B, T): the inverse of ``rows_of_dense`` for one number a row, 0 where there is no row."""
+        copies = values.shape[0] // max(self.n_rows, 1)
+        grid = self.grid.repeated(copies, len(self.batch))
+        step = self.adapter.as_array(grid.step - int(grid.step.min()))
+        dense = values.new_zeros(copies * len(self.batch), int(step.max()) + 1)
+        dense[self.adapter.as_array(grid.sequence), step] = values
+        return dense
+
     # -- what comes back ----------------------------------------------------------------------------------------------
 
     def output(self, source: Any = None, target: Any = None, **more: Any) -> MethodOutput:
