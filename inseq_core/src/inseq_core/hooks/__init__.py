@@ -7,9 +7,12 @@ provide; what is behind a path is imported by ``Entry.load`` when someone wants 
 from __future__ import annotations
 
 from inseq_core.hooks.hookspecs import hookimpl, hookspec
-from inseq_core.hooks.host import HOOKS, PluginHost, PluginReport, get_host, use_host
+from inseq_core.hooks.host import PluginHost, get_host, use_host
+from inseq_core.hooks.kinds import KINDS, Kind
+from inseq_core.hooks.loading import HOOKS
 from inseq_core.hooks.provenance import SESSION, Failure, Provenance
-from inseq_core.hooks.registry import KINDS, Entry, Kind, Registry, resolve
+from inseq_core.hooks.registry import Entry, Registry, resolve
+from inseq_core.hooks.report import PluginReport
 from inseq_core.hooks.specs import (
     AdapterSpec,
     AggregationFunctionSpec,

@@ -236,7 +236,9 @@ def inseq_before_attribute(request: Any) -> None:
 
 @hookspec
 def inseq_after_attribute(request: Any, output: Any) -> None:
-    """Called once for each finished ``attribute``, to observe. An exception is kept as a failure; the result is not lost.
+    """Called once for each finished ``attribute``, to observe.
+
+    An exception is kept as a failure of the plugin; the result is not lost.
 
     Args:
         request: the frozen request of the call.

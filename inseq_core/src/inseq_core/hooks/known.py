@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_METHODS = {
+_METHODS: Mapping[str, tuple[str, ...]] = {
     "inseq-captum": (
         "saliency",
         "input_x_gradient",
@@ -42,7 +42,7 @@ _METHODS = {
     ),
 }
 
-_OTHERS = {
+_OTHERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "adapters": {"inseq-hf": ("hf_transformers",), "inseq-onnx": ("onnx",)},
     "models": {"inseq-demo": ("demo-en-fr", "demo-lm")},
     "commands": {"inseq-onnx": ("export-onnx",)},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from inseq_core.hooks.host import PluginReport, get_host
+from inseq_core.hooks.host import get_host
+from inseq_core.hooks.report import PluginReport
 
 
 def list_feature_attribution_methods() -> list[str]:

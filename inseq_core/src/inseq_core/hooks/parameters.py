@@ -96,11 +96,10 @@ def _of_attrs(factory: type) -> list[Parameter]:
 
 
 def _default_of(field: attrs.Attribute[Any]) -> Any:
-    # attrs.Factory is a class to attrs and a function to its type stubs
-    made = getattr(field.default, "factory", None)
-    if made is None or field.default is attrs.NOTHING:
-        return field.default
-    return None if field.default.takes_self else made()
+    default: Any = field.default
+    if not hasattr(default, "factory"):  # attrs.Factory is a class to attrs and a function to type checkers
+        return default
+    return None if default.takes_self else default.factory()
 
 
 def _of_signature(function: Callable[..., Any], skip: Iterable[str]) -> list[Parameter]:
@@ -108,7 +107,7 @@ def _of_signature(function: Callable[..., Any], skip: Iterable[str]) -> list[Par
         signature = inspect.signature(function)
     except (TypeError, ValueError) as error:
         raise PluginError(
-            f"The parameters of {function!r} cannot be read: {error}\n  Wrap it in a Python function or class."
+            f"The parameters of {function!r} cannot be read: {error}\n  Wrap it in a function or class."
         ) from error
     skipped = set(skip)
     return [

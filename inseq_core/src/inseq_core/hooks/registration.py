@@ -121,7 +121,7 @@ def register_aggregation_function(
     overwrite: bool = False,
     **fields: Any,
 ) -> Entry[AggregationFunctionSpec]:
-    """Make a function ``fn(array, axis)``, which reduces that axis and ignores NaN, usable as aggregation function.
+    """Make ``fn(array, axis)``, which reduces that axis and ignores NaN, usable as aggregation function.
 
     Args:
         fn: the function, or a whole ``AggregationFunctionSpec``.

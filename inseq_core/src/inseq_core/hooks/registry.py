@@ -11,7 +11,7 @@ import difflib
 import importlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import attrs
 
@@ -25,70 +25,10 @@ from inseq_core.errors import (
     unknown_name,
 )
 from inseq_core.hooks.discovery import DISABLE_VARIABLE
+from inseq_core.hooks.kinds import Kind, SpecT
 from inseq_core.hooks.known import PACKAGE_OF_MODULE
 from inseq_core.hooks.provenance import SESSION, Provenance, one_line
-from inseq_core.hooks.specs import (
-    AdapterSpec,
-    AggregationFunctionSpec,
-    AggregatorSpec,
-    AnySpec,
-    CommandSpec,
-    LazyObject,
-    MethodSpec,
-    ModelConfigSpec,
-    ModelSpec,
-    StepFunctionSpec,
-    ViewerSpec,
-)
-
-SpecT = TypeVar("SpecT", bound=AnySpec)
-
-
-@attrs.frozen(kw_only=True)
-class Kind(Generic[SpecT]):
-    """A kind of thing that plugins provide.
-
-    Attributes:
-        key: its name in code and on the command line ("step_functions").
-        word: what the field calls one of it ("step function").
-        spec: class of its records.
-        hook: the hook that lists it; None for what is only registered at run time.
-    """
-
-    key: str
-    word: str
-    spec: type[SpecT]
-    hook: str | None
-
-
-METHODS = Kind(key="methods", word="attribution method", spec=MethodSpec, hook="inseq_attribution_methods")
-STEP_FUNCTIONS = Kind(
-    key="step_functions", word="step function", spec=StepFunctionSpec, hook="inseq_step_functions"
-)
-AGGREGATORS = Kind(key="aggregators", word="aggregator", spec=AggregatorSpec, hook="inseq_aggregators")
-AGGREGATION_FUNCTIONS = Kind(
-    key="aggregation_functions",
-    word="aggregation function",
-    spec=AggregationFunctionSpec,
-    hook="inseq_aggregation_functions",
-)
-ADAPTERS = Kind(key="adapters", word="framework", spec=AdapterSpec, hook="inseq_model_adapters")
-MODELS = Kind(key="models", word="model", spec=ModelSpec, hook="inseq_models")
-VIEWERS = Kind(key="viewers", word="viewer", spec=ViewerSpec, hook="inseq_viewers")
-COMMANDS = Kind(key="commands", word="command", spec=CommandSpec, hook="inseq_commands")
-MODEL_CONFIGS = Kind(key="model_configs", word="model config", spec=ModelConfigSpec, hook=None)
-
-KINDS: tuple[Kind[Any], ...] = (
-    METHODS,
-    STEP_FUNCTIONS,
-    AGGREGATORS,
-    AGGREGATION_FUNCTIONS,
-    ADAPTERS,
-    MODELS,
-    VIEWERS,
-    COMMANDS,
-    MODEL_CONFIGS,
-)
+from inseq_core.hooks.specs import LazyObject
 
 
 def _import(path: LazyObject) -> Any:
@@ -230,7 +170,7 @@ class Registry(Generic[SpecT]):
         return unknown_name(self.kind.word, name, names, installable, note)
 
     def entries(self) -> tuple[Entry[SpecT], ...]:
-        """Every entry, ordered by name; both sides of a conflict, and no plugin's entry that the session replaced."""
+        """Every entry by name; both sides of a conflict, and nothing that the session replaced."""
         found = {**self._entries(), **{name: (entry,) for name, entry in self._session.items()}}
         return tuple(entry for name in sorted(found) for entry in found[name])
 
@@ -281,7 +221,7 @@ class Registry(Generic[SpecT]):
                 return
         provenance = self.get(name).provenance
         raise InvalidArgumentError(
-            f"The {self.kind.word} {name!r} was not registered in this session: it is provided by {provenance}.\n"
+            f"The {self.kind.word} {name!r} was not registered in this session: {provenance} has it.\n"
             f"  To do without the plugin: {DISABLE_VARIABLE}={provenance.plugin}"
         )
 
@@ -321,7 +261,7 @@ class Registry(Generic[SpecT]):
         )
         switches = " or ".join(f"{DISABLE_VARIABLE}={handle}" for handle in dict.fromkeys(handles) if handle)
         return PluginConflictError(
-            f"More than one plugin provides the {self.kind.word} {name!r}: {' and '.join(map(str, sources))}.\n"
+            f"The {self.kind.word} {name!r} is provided more than once: {' and '.join(map(str, sources))}.\n"
             f"  Disable all but one: {switches}"
         )
 

@@ -8,10 +8,13 @@ tests).
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import attrs
+
+from inseq_core.errors import InvalidArgumentError, invalid
 
 LazyObject = str | Callable[..., Any]
 """``"package.module:object"``, imported on first use, or the object itself."""
@@ -34,27 +37,66 @@ class Capability(enum.Enum):
 Need = Capability
 
 
+def _refuse(instance: Any, field: str, value: object, expected: str) -> InvalidArgumentError:
+    name = getattr(instance, "name", None)
+    owner = f"{type(instance).__name__} {name!r}" if isinstance(name, str) else type(instance).__name__
+    return invalid(f"{owner}: {field}", value, expected)
+
+
 def _identifier(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
-    if not isinstance(value, str) or not value.strip() or any(c.isspace() for c in value):
-        raise ValueError(f"{type(instance).__name__}.name must be a word without spaces, got {value!r}.")
+    if not isinstance(value, str) or not value or value.startswith("-") or re.search(r"[\s,]", value):
+        raise _refuse(instance, attribute.name, value, "one word, without spaces or commas")
 
 
 def _sentence(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(
-            f"{type(instance).__name__} {instance.name!r} needs a one-line summary, got {value!r}."
-        )
+    if not isinstance(value, str) or not value.strip() or "\n" in value.strip():
+        raise _refuse(instance, attribute.name, value, "a summary of one line")
 
 
 def _lazy(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if callable(value):
         return
     module, _, name = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if not (module and name and all(p.isidentifier() for p in (*module.split("."), *name.split(".")))):
-        raise ValueError(
-            f"{type(instance).__name__} {instance.name!r}: {attribute.name} must be 'package.module:object' "
-            f"or a callable, got {value!r}."
-        )
+    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        raise _refuse(instance, attribute.name, value, "'package.module:object' or a callable")
+
+
+def _text(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
+    if not isinstance(value, str):
+        raise _refuse(instance, attribute.name, value, "text")
+
+
+def _flag(instance: Any, attribute: attrs.Attribute[bool], value: bool) -> None:
+    if not isinstance(value, bool):
+        raise _refuse(instance, attribute.name, value, "True or False")
+
+
+def _words(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(word, str) and word for word in value):
+        raise _refuse(instance, attribute.name, value, "a tuple of names")
+
+
+def _capabilities(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, frozenset) or not all(isinstance(one, Capability) for one in value):
+        known = ", ".join(f"Capability.{one.name}" for one in Capability)
+        raise _refuse(instance, attribute.name, value, f"a set of capabilities ({known})")
+
+
+def _names_to_names(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    words = [*value, *value.values()] if isinstance(value, Mapping) else [None]
+    if not all(isinstance(word, str) for word in words):
+        raise _refuse(instance, attribute.name, value, "a dict of names to names")
+
+
+def _tuple(value: Any) -> Any:
+    """A tuple, but of a lone word (whose letters are no names) and of what cannot be walked through."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+
+
+def _set(value: Any) -> Any:
+    if isinstance(value, Capability):
+        return frozenset({value})
+    return frozenset(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
 
 
 @attrs.frozen(kw_only=True)
@@ -89,22 +131,22 @@ class MethodSpec:
     name: str = attrs.field(validator=_identifier)
     factory: LazyObject = attrs.field(validator=_lazy)
     summary: str = attrs.field(validator=_sentence)
-    paper: str = ""
-    formula: str = ""
+    paper: str = attrs.field(default="", validator=_text)
+    formula: str = attrs.field(default="", validator=_text)
     needs: frozenset[Capability] = attrs.field(
-        default=frozenset({Capability.SCORES}), converter=frozenset[Capability]
+        default=frozenset({Capability.SCORES}), converter=_set, validator=_capabilities
     )
     trailing_axes: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
     default_aggregation: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
-    normalize: bool = True
-    signed: bool = True
-    complete: bool = False
-    additive: bool = False
-    deterministic: bool = True
-    passes: str = "1"
-    per_text: bool = False
-    all_steps: bool = False
-    when: str = ""
+    normalize: bool = attrs.field(default=True, validator=_flag)
+    signed: bool = attrs.field(default=True, validator=_flag)
+    complete: bool = attrs.field(default=False, validator=_flag)
+    additive: bool = attrs.field(default=False, validator=_flag)
+    deterministic: bool = attrs.field(default=True, validator=_flag)
+    passes: str = attrs.field(default="1", validator=_text)
+    per_text: bool = attrs.field(default=False, validator=_flag)
+    all_steps: bool = attrs.field(default=False, validator=_flag)
+    when: str = attrs.field(default="", validator=_text)
 
 
 @attrs.frozen(kw_only=True)
@@ -122,7 +164,9 @@ class AdapterSpec:
     factory: LazyObject = attrs.field(validator=_lazy)
     summary: str = attrs.field(validator=_sentence)
     capabilities: frozenset[Capability] = attrs.field(
-        default=frozenset({Capability.SCORES, Capability.GENERATE}), converter=frozenset[Capability]
+        default=frozenset({Capability.SCORES, Capability.GENERATE}),
+        converter=_set,
+        validator=_capabilities,
     )
 
 
@@ -142,8 +186,8 @@ class ModelSpec:
     name: str = attrs.field(validator=_identifier)
     location: LazyObject = attrs.field(validator=_lazy)
     summary: str = attrs.field(validator=_sentence)
-    framework: str
-    task: str = ""
+    framework: str = attrs.field(validator=_identifier)
+    task: str = attrs.field(default="", validator=_text)
 
 
 @attrs.frozen(kw_only=True)
@@ -166,22 +210,22 @@ class StepFunctionSpec:
     name: str = attrs.field(validator=_identifier)
     function: LazyObject = attrs.field(validator=_lazy)
     summary: str = attrs.field(validator=_sentence)
-    paper: str = ""
-    formula: str = ""
-    unit: str = ""
-    range: str = ""
-    aggregate_map: Mapping[str, str] = attrs.field(factory=dict, eq=False)
-    rowwise: bool = True
-    differentiable: bool = True
+    paper: str = attrs.field(default="", validator=_text)
+    formula: str = attrs.field(default="", validator=_text)
+    unit: str = attrs.field(default="", validator=_text)
+    range: str = attrs.field(default="", validator=_text)
+    aggregate_map: Mapping[str, str] = attrs.field(factory=dict, eq=False, validator=_names_to_names)
+    rowwise: bool = attrs.field(default=True, validator=_flag)
+    differentiable: bool = attrs.field(default=True, validator=_flag)
     needs: frozenset[Capability] = attrs.field(
-        default=frozenset({Capability.SCORES}), converter=frozenset[Capability]
+        default=frozenset({Capability.SCORES}), converter=_set, validator=_capabilities
     )
     check: LazyObject | None = attrs.field(default=None, validator=attrs.validators.optional(_lazy))
 
 
 @attrs.frozen(kw_only=True)
 class AggregatorSpec:
-    """An aggregator: one attribution to a smaller or differently cut one. ``factory`` takes its parameters."""
+    """An aggregator: one attribution to a smaller or differently cut one. ``factory`` takes parameters."""
 
     LAZY: ClassVar[str | None] = "factory"
 
@@ -204,8 +248,8 @@ class AggregationFunctionSpec:
     name: str = attrs.field(validator=_identifier)
     function: LazyObject = attrs.field(validator=_lazy)
     summary: str = attrs.field(validator=_sentence)
-    signed: bool = True
-    additive: bool = False
+    signed: bool = attrs.field(default=True, validator=_flag)
+    additive: bool = attrs.field(default=False, validator=_flag)
 
 
 @attrs.frozen(kw_only=True)
@@ -217,7 +261,7 @@ class ViewerSpec:
     name: str = attrs.field(validator=_identifier)
     factory: LazyObject = attrs.field(validator=_lazy)
     summary: str = attrs.field(validator=_sentence)
-    media: str = "terminal"
+    media: str = attrs.field(default="terminal", validator=_identifier)
 
 
 @attrs.frozen(kw_only=True)
@@ -239,7 +283,7 @@ class ModelConfigSpec:
 
     name: str = attrs.field(validator=_identifier)
     fields: Mapping[str, Any] = attrs.field(factory=dict, eq=False)
-    summary: str = "Module names of a model type."
+    summary: str = attrs.field(default="Module names of a model type.", validator=_sentence)
 
 
 AnySpec = (
