@@ -21,6 +21,7 @@ class MethodOutput:
             own position is ignored (shown as NaN); a causal method leaves it 0.
         step_scores: name -> (R,): numbers about each step that the method found on its way ("deltas").
         sequence_scores: name -> list of one value a sequence, or arrays of the framework.
+        axes: names of the trailing axes where they differ from the method's spec (several layers at once), else None.
         notes: plain facts for the result's info (passes used, standard errors' settings …).
     """
 
@@ -28,4 +29,5 @@ class MethodOutput:
     target: Any | None = None
     step_scores: Mapping[str, Any] = attrs.field(factory=dict)
     sequence_scores: Mapping[str, Any] = attrs.field(factory=dict)
+    axes: tuple[str, ...] | None = None
     notes: Mapping[str, Any] = attrs.field(factory=dict)

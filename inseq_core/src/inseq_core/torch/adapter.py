@@ -199,12 +199,18 @@ class TorchAdapter(ModelAdapter):
         ids = batch.source_ids if side == "source" else batch.target_ids
         return self.embed(self.as_array(ids), side)
 
-    def encode_memory(self, batch: TokenBatch, source: Tensor | None = None) -> Tensor:
-        """(B, S, D) encoder states, with ``source`` (B, S, D) in place of the token embeddings if given."""
+    def encode_memory(self, batch: TokenBatch, source: Tensor | None = None, at: nn.Module | None = None) -> Tensor:
+        """(B, S, D) encoder states, with ``source`` (B, S, D) in place of the token embeddings if given.
+
+        Args:
+            at: another module of the encoder whose output ``source`` replaces.
+        """
         ids, mask = self.as_array(batch.source_ids), self.as_array(batch.source_mask)
         self._count(ids)
-        with seams.embedding_seam(self.embedding_module("source"), source):
-            return self.run_encoder(ids, mask)
+        with seams.output_seam(at or self.embedding_module("source"), source) as tap:
+            memory = self.run_encoder(ids, mask)
+        self._ran_once(tap, source, at)
+        return memory
 
     def decode_rows(
         self,
@@ -213,6 +219,7 @@ class TorchAdapter(ModelAdapter):
         *,
         target: Tensor | None = None,
         memory: Tensor | None = None,
+        at: nn.Module | None = None,
         graph: bool = False,
     ) -> RowPass:
         """One forward pass of the decoder over the batch, head on the rows only.
@@ -220,6 +227,7 @@ class TorchAdapter(ModelAdapter):
         Args:
             target: (B, L, D) in place of the token embeddings.
             memory: (B, S, D) encoder states (encoder–decoder).
+            at: another module of the decoder whose output ``target`` replaces.
             graph: keep the graph of body and head for vector-Jacobian products.
         """
         ids, mask = self.as_array(batch.target_ids), self.as_array(batch.target_mask)
@@ -228,8 +236,9 @@ class TorchAdapter(ModelAdapter):
         self._count(ids)
         head = self.head_module() if self.traits.splits_at_head else None
         head_block = seams.head_seam(head, sequence, position, graph) if head is not None else nullcontext()
-        with seams.embedding_seam(self.embedding_module("target"), target), head_block as tap:
+        with seams.output_seam(at or self.embedding_module("target"), target) as point, head_block as tap:
             output = self.run_decoder(ids, mask, memory=memory, memory_mask=memory_mask)
+        self._ran_once(point, target, at)
         if tap is None:
             rows = output.logits[sequence, position]  # (R, V)
             detached = rows.detach().requires_grad_(graph)
@@ -237,6 +246,16 @@ class TorchAdapter(ModelAdapter):
         if tap.calls != 1 or tap.hidden is None or tap.detached is None or output.logits.shape[0] != len(grid):
             raise SelfCheckError(f"The output head ran {tap.calls} times in one forward pass, expected once.")
         return RowPass(hidden=tap.hidden, detached=tap.detached, logits=output.logits, raw=output)
+
+    def _ran_once(self, tap: seams.OutputTap, replacement: Tensor | None, at: nn.Module | None) -> None:
+        """A replacement must have been met exactly once: a module that runs twice would see it twice."""
+        if replacement is None or tap.calls == 1:
+            return
+        name = next((n for n, m in self.model.named_modules() if m is at), type(at).__name__) if at else "the embedding"
+        raise SelfCheckError(
+            f"{name} ran {tap.calls} times in one forward pass, expected once. "
+            + ("It is not on the way to the output." if tap.calls == 0 else "Choose a module inside it that runs once.")
+        )
 
     def _count(self, ids: Tensor) -> None:
         self.counts["forward"] += 1

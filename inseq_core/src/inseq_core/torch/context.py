@@ -34,6 +34,7 @@ class TorchContext(AttributionContext):
     def __init__(self, adapter: TorchAdapter, request: ContextRequest) -> None:
         super().__init__(adapter, request)
         self._inputs: InputTensors | None = None
+        self._moved = False
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
@@ -52,6 +53,24 @@ class TorchContext(AttributionContext):
                 rows=self.rows,
             )
         return self._inputs
+
+    def at(self, inputs: InputTensors) -> TorchContext:
+        """The same texts and rows with other embeddings as *the* inputs: what a method explains around a noisy input."""
+        moved = type(self)(self.adapter, self.request)
+        moved._inputs, moved._moved = attrs.evolve(inputs, rows=self.rows), True
+        return moved
+
+    def take(self, rows: np.ndarray) -> TorchContext:
+        """The chosen rows alone, on the prefix that they need."""
+        grid = self.grid.take(rows)
+        batch = self.batch.truncated(grid.prefix_length)
+        part = type(self)(self.adapter, attrs.evolve(self.request, grid=grid, batch=batch))
+        if self._moved:
+            width = batch.target_ids.shape[1]
+            inputs = self.inputs
+            cut = inputs.target[:, :width] if inputs.target is not None else None
+            return part.at(attrs.evolve(inputs, target=cut))
+        return part
 
     def baseline(self, baseline: str | float | Any = "unk") -> InputTensors:
         """Embeddings of the absent input: a token id in every position, with start tokens (and EOS) kept.
@@ -115,28 +134,31 @@ class TorchContext(AttributionContext):
         batch = self.batch.take(list(range(len(self.batch))) * copies)
         return batch, self.grid.repeated(copies, len(self.batch))
 
-    def _score(self, batch: TokenBatch, grid: StepGrid, output: ForwardOutput) -> Tensor:
+    def score_of(self, batch: TokenBatch, grid: StepGrid, output: ForwardOutput) -> Tensor:
+        """(R,) attributed function of a forward pass over ``batch``, seen at ``grid``."""
         values: Tensor = self.request.attributed(self.args(output, batch, grid))
         return values
 
     def scores(self, inputs: InputTensors | None = None) -> Tensor:
         """(R,) attributed function of every row from one forward pass, (K·R,) for K copies of the batch."""
+        inputs = self.inputs if inputs is None and self._moved else inputs
         batch, grid = self._copies(inputs)
         with torch.inference_mode(False), torch.no_grad(), self.adapter.quiet():
             if inputs is None:
-                return self._score(batch, grid, self.adapter.forward_rows(batch, grid))
+                return self.score_of(batch, grid, self.adapter.forward_rows(batch, grid))
             memory = self.adapter.encode_memory(batch, inputs.source) if batch.has_source else None
             rowpass = self.adapter.decode_rows(batch, grid, target=inputs.target, memory=memory)
-            return self._score(batch, grid, ForwardOutput(logits=rowpass.logits, raw=rowpass.raw))
+            return self.score_of(batch, grid, ForwardOutput(logits=rowpass.logits, raw=rowpass.raw))
 
     def dense_gradients(self, inputs: InputTensors | None = None) -> StepGradients:
         """Gradients dense in (sequence, step): source (K·B, T, S, D), target (K·B, T, L, D), scores (K·R,)."""
+        inputs = self.inputs if inputs is None and self._moved else inputs
         batch, grid = self._copies(inputs)
         return step_gradients(
             self.adapter,
             batch,
             grid,
-            lambda output: self._score(batch, grid, output),
+            lambda output: self.score_of(batch, grid, output),
             source=None if inputs is None else inputs.source,
             target=None if inputs is None else inputs.target,
             want_source=self.attributes_source,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inseq_core.contracts.step_function import ForwardOutput
 from inseq_core.data.batch import TokenBatch
@@ -44,6 +44,15 @@ class StepGradients:
     scores: Tensor
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class LayerPoint:
+    """A module inside the model, and the side whose positions its output (B, L, D) has."""
+
+    name: str
+    module: nn.Module
+    side: str
+
+
 def step_gradients(
     adapter: TorchAdapter,
     batch: TokenBatch,
@@ -54,6 +63,7 @@ def step_gradients(
     target: Tensor | None = None,
     want_source: bool = False,
     want_target: bool = True,
+    at: LayerPoint | None = None,
     name: str = "the attributed function",
 ) -> StepGradients:
     """Gradient of every row's score with respect to the embeddings before it.
@@ -62,27 +72,31 @@ def step_gradients(
         batch, grid: texts and rows; ``grid.step`` counts from any start.
         source, target: (B, S, D), (B, L, D) embeddings to differentiate at; the texts' own where None.
         want_source, want_target: sides to differentiate.
+        at: differentiate at the output of this module instead of the token embeddings; its side is the one wanted, and
+            ``source`` or ``target`` are values of that output.
 
     Raises:
         CapabilityError: the attributed function detaches the graph.
     """
+    at_source = at.module if at is not None and at.side == "source" else None
+    at_target = at.module if at is not None and at.side == "target" else None
     with torch.inference_mode(False), torch.enable_grad(), adapter.quiet(), seams.differentiable_attention():
         leaves: list[Tensor] = []
         memory = memory_leaf = source_leaf = target_leaf = None
         if batch.has_source:
             if want_source:
                 source_leaf = _leaf(source if source is not None else adapter.batch_embeddings(batch, "source"))
-                memory = adapter.encode_memory(batch, source_leaf)
+                memory = adapter.encode_memory(batch, source_leaf, at_source)
                 memory_leaf = memory.detach().requires_grad_()
                 leaves.append(memory_leaf)
             else:
                 with torch.no_grad():
-                    memory_leaf = adapter.encode_memory(batch, source)
+                    memory_leaf = adapter.encode_memory(batch, source, at_source)
         if want_target:
             target_leaf = _leaf(target if target is not None else adapter.batch_embeddings(batch, "target"))
             target = target_leaf
             leaves.append(target_leaf)
-        rowpass = adapter.decode_rows(batch, grid, target=target, memory=memory_leaf, graph=True)
+        rowpass = adapter.decode_rows(batch, grid, target=target, memory=memory_leaf, at=at_target, graph=True)
         scores, cotangents, scale = row_cotangents(rowpass, score, name)
         step = adapter.as_array(grid.step - int(grid.step.min()))
         n_steps = int(step.max()) + 1

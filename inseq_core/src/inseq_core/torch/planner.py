@@ -106,3 +106,17 @@ def _same_shape(batch: TokenBatch, lengths: IntArray, a: int, b: int) -> bool:
 def cotangents_at_once(sequences: int, length: int, steps: int) -> int:
     """Steps whose cotangents go through one batched backward pass: few where the products are tall already."""
     return int(np.clip(TALL_ENOUGH // max(sequences * length, 1), 1, max(steps, 1)))
+
+
+def copies_at_once(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, copies: int) -> int:
+    """Copies of the batch (path nodes, noisy samples) whose gradients are taken in one graph.
+
+    Held are each copy's saved activations, and its gradients for every step: T × positions × hidden numbers, twice.
+    """
+    dim = adapter.embedding_matrix("target").shape[1]
+    width = batch.target_ids.shape[1] + (batch.source_ids.shape[1] if batch.has_source else 0)
+    activations = len(batch) * width * activation_bytes(adapter)
+    gradients = len(batch) * grid.n_steps * width * dim * 4 * 2
+    logits = len(grid) * max(adapter.profile.vocabulary_size, 1) * 4 * 3
+    size = adapter.memory_budget // 2 // max(activations + gradients + logits, 1)
+    return int(np.clip(size, 1, max(copies, 1)))

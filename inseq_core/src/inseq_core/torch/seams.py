@@ -2,8 +2,8 @@
 
 Everything here is a ``with`` block that leaves the model as it found it, also after an exception.
 
-- *embedding seam*: the output of the token-embedding module is captured or replaced; the model is fed ids, so scaling,
-  positions and per-layer embeddings stay its own business;
+- *output seam*: the output of a module is captured or replaced. On the token-embedding module it is the embedding seam: the
+  model is fed ids, so scaling, positions and per-layer embeddings stay its own business;
 - *head seam*: the output head sees the hidden states of the wanted rows only, detached from the body;
 - *quiet*: parameters without gradients, modules in eval mode.
 
@@ -25,33 +25,36 @@ from inseq_core.errors import SelfCheckError
 
 
 @attrs.define(eq=False)
-class EmbeddingTap:
-    """What passed the embedding seam: the last output, and how often the module was called."""
+class OutputTap:
+    """What passed an output seam: the module's last output, and how often the module was called."""
 
     output: Tensor | None = None
     calls: int = 0
 
 
 @contextmanager
-def embedding_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterator[EmbeddingTap]:
-    """Capture the output (B, L, D) of a token-embedding module, or put ``replacement`` in its place.
+def output_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterator[OutputTap]:
+    """Capture the output (B, L, D) of a module, or put ``replacement`` in its place.
+
+    On a token-embedding module this is the embedding seam. Where a module returns a tuple, its first tensor is meant.
 
     Raises:
         SelfCheckError: the replacement has another shape than what the model asked for.
     """
-    tap = EmbeddingTap()
+    tap = OutputTap()
 
-    def hook(_module: nn.Module, _args: Any, output: Tensor) -> Tensor | None:
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
         tap.calls += 1
+        first = output if isinstance(output, Tensor) else output[0]
         if replacement is None:
-            tap.output = output
+            tap.output = first
             return None
-        if output.shape != replacement.shape:
+        if first.shape != replacement.shape:
             raise SelfCheckError(
-                f"The embedding module gave {tuple(output.shape)}, the replacement has {tuple(replacement.shape)}."
+                f"{type(module).__name__} gave {tuple(first.shape)}, its replacement has {tuple(replacement.shape)}."
             )
-        tap.output = replacement.to(output.dtype)
-        return tap.output
+        tap.output = replacement.to(first.dtype)
+        return tap.output if isinstance(output, Tensor) else (tap.output, *output[1:])
 
     handle = module.register_forward_hook(hook)
     try:
