@@ -1,0 +1,233 @@
+"""Aggregators one after the other: from what a user writes to a pipeline, and the pipeline applied.
+
+Every parameter is checked, and given to whoever takes it, before anything is computed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from inseq_core.aggregate.scores import SequenceAttributionAggregator, weighted
+from inseq_core.data.attribution import FeatureAttributionSequenceOutput
+from inseq_core.errors import InvalidArgumentError, invalid, unknown_argument, unknown_name
+
+Parameters = Mapping[str, Any]
+
+
+@attrs.frozen
+class _Stage:
+    """An aggregator, or how to make one of parameters that are still to come.
+
+    Attributes:
+        name: its id.
+        aggregator: a ready aggregator; None: ``factory(**parameters)`` makes it.
+        factory: what takes the parameters.
+        parameters: those known already.
+    """
+
+    name: str
+    aggregator: Any = None
+    factory: Any = None
+    parameters: dict[str, Any] = attrs.field(factory=dict)
+
+    def accepted(self) -> list[str]:
+        """Names of the parameters it takes."""
+        if self.aggregator is not None:
+            return (
+                [a.alias for a in attrs.fields(type(self.aggregator))]
+                if attrs.has(type(self.aggregator))
+                else []
+            )
+        return [
+            name
+            for name, parameter in inspect.signature(self.factory).parameters.items()
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        ]
+
+    def bound(self, given: Parameters) -> Any:
+        """The aggregator with those of the given parameters that it takes."""
+        chosen = {name: given[name] for name in self.accepted() if name in given}
+        if self.aggregator is not None:
+            return attrs.evolve(self.aggregator, **chosen) if chosen else self.aggregator
+        return self.factory(**{**chosen, **self.parameters})
+
+    def __repr__(self) -> str:
+        if self.aggregator is not None:
+            return repr(self.aggregator)
+        given = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+        return f"{self.name}({given})" if given else self.name
+
+
+@attrs.frozen(init=False, repr=False)
+class AggregatorPipeline:
+    """Aggregators applied one after the other; a value that can be kept, shown and used on many results.
+
+    ``AggregatorPipeline(["subwords", "scores"], ["sum", "vnorm"])``, or ``[("subwords", "sum"), "vnorm"]``.
+
+    Attributes:
+        stages: the aggregators in their order.
+    """
+
+    stages: tuple[_Stage, ...]
+
+    def __init__(self, aggregators: Iterable[Any], aggregate_fn: Sequence[Any] | None = None) -> None:
+        aggregators = list(aggregators)
+        if aggregate_fn is None:
+            functions: list[Any] = [None] * len(aggregators)
+        elif isinstance(aggregate_fn, str) or len(aggregate_fn) != len(aggregators):
+            raise invalid(
+                "aggregate_fn", aggregate_fn, f"one function for each of {len(aggregators)} aggregators"
+            )
+        else:
+            functions = list(aggregate_fn)
+        stages = [
+            stage
+            for given, function in zip(aggregators, functions, strict=True)
+            for stage in _stages(given, function)
+        ]
+        self.__attrs_init__(tuple(stages))
+
+    @classmethod
+    def of(cls, stages: Iterable[_Stage]) -> AggregatorPipeline:
+        """A pipeline of ready stages."""
+        made = cls.__new__(cls)
+        made.__attrs_init__(tuple(stages))
+        return made
+
+    def bound(self, parameters: Parameters) -> tuple[Any, ...]:
+        """The aggregators with their parameters.
+
+        Raises:
+            UnknownArgumentError: a parameter that none of them takes.
+        """
+        accepted = {stage.name: stage.accepted() for stage in self.stages}
+        for name in parameters:
+            if not any(name in names for names in accepted.values()):
+                raise unknown_argument(
+                    name, "aggregate()", {f"aggregator {n}": a for n, a in accepted.items()}
+                )
+        return tuple(stage.bound(parameters) for stage in self.stages)
+
+    def aggregate(
+        self, attribution: FeatureAttributionSequenceOutput, **parameters: Any
+    ) -> FeatureAttributionSequenceOutput:
+        """Every aggregator applied, in order."""
+        for aggregator in self.bound(parameters):
+            attribution = aggregator.aggregate(attribution)
+            if not isinstance(attribution, FeatureAttributionSequenceOutput):
+                raise InvalidArgumentError(
+                    f"Aggregator {aggregator!r} returned a {type(attribution).__name__}: expected a"
+                    " FeatureAttributionSequenceOutput."
+                )
+        return attribution
+
+    def __repr__(self) -> str:
+        """``Aggregation: subwords(aggregate_fn='sum') → scores(aggregate_fn='vnorm')``."""
+        return f"Aggregation: {' → '.join(map(repr, self.stages)) or 'none'}"
+
+
+def aggregate(
+    attribution: FeatureAttributionSequenceOutput,
+    aggregator: Any = None,
+    aggregate_fn: Any = None,
+    **parameters: Any,
+) -> FeatureAttributionSequenceOutput:
+    """One text's attribution aggregated (``FeatureAttributionSequenceOutput.aggregate`` says how)."""
+    if aggregator is None:
+        return _default(attribution, aggregate_fn, parameters)
+    return pipeline(aggregator, aggregate_fn).aggregate(attribution, **parameters)
+
+
+def weight(
+    attribution: FeatureAttributionSequenceOutput, step_score: str
+) -> FeatureAttributionSequenceOutput:
+    """The default aggregation with each step's scores multiplied by a step score."""
+    return weighted(aggregate(attribution), step_score)
+
+
+def pipeline(aggregator: Any, aggregate_fn: Any = None) -> AggregatorPipeline:
+    """The pipeline that a user means: an id, a class, an aggregator, a list, pairs, or a pipeline."""
+    if isinstance(aggregator, AggregatorPipeline):
+        if aggregate_fn is not None:
+            raise invalid("aggregate_fn", aggregate_fn, "None: the pipeline has its functions already")
+        return aggregator
+    if isinstance(aggregator, (list, tuple)):
+        return AggregatorPipeline(aggregator, aggregate_fn)
+    return AggregatorPipeline([aggregator], None if aggregate_fn is None else [aggregate_fn])
+
+
+def _default(
+    attribution: FeatureAttributionSequenceOutput, aggregate_fn: Any, parameters: Parameters
+) -> FeatureAttributionSequenceOutput:
+    """Trailing axes reduced by their default functions, last first; normalised where the method says so."""
+    given = dict(parameters)
+    normalize, rescale = given.pop("normalize", None), given.pop("rescale", None)
+    if normalize is None and not rescale:
+        normalize = attribution.normalize
+    count = max(1, len(attribution.axes))
+    stages = []
+    for number in range(count):
+        is_last = number == count - 1
+        stages.append(
+            _Stage(
+                "scores",
+                factory=SequenceAttributionAggregator,
+                parameters={
+                    "aggregate_fn": aggregate_fn,
+                    "normalize": bool(normalize) and is_last,
+                    "rescale": bool(rescale) and is_last,
+                    # a selection is of the last axis, which is reduced first
+                    **({} if number == 0 else {"select_idx": None}),
+                },
+            )
+        )
+    return AggregatorPipeline.of(stages).aggregate(attribution, **given)
+
+
+def _stages(given: Any, function: Any) -> tuple[_Stage, ...]:
+    """What one item of a user's list stands for."""
+    if isinstance(given, AggregatorPipeline):
+        return given.stages
+    if isinstance(given, (tuple, list)):
+        if len(given) != 2 or function is not None:
+            raise invalid("aggregator", given, "a pair (aggregator, function)")
+        given, function = given
+    extra = {} if function is None else {"aggregate_fn": function}
+    if isinstance(given, str):
+        return (_named(given, extra),)
+    if isinstance(given, type) and callable(getattr(given, "aggregate", None)):
+        return (_Stage(getattr(given, "name", "") or given.__name__, factory=given, parameters=extra),)
+    if callable(getattr(given, "aggregate", None)):
+        name = getattr(given, "name", "") or type(given).__name__
+        if not extra:
+            return (_Stage(name, aggregator=given),)
+        return (_Stage(name, aggregator=attrs.evolve(given, **extra)),)
+    if callable(given):
+        return (_scores_stage(given, extra),)
+    raise invalid(
+        "aggregator", given, "an id, an aggregator or its class, a function, a pipeline, or a list of these"
+    )
+
+
+def _named(name: str, extra: dict[str, Any]) -> _Stage:
+    from inseq_core.hooks import aggregation_functions, aggregators
+
+    if name in aggregators():
+        return _Stage(name, factory=aggregators().get(name).load(), parameters=extra)
+    if name in aggregation_functions():
+        return _scores_stage(name, extra)
+    known = [*aggregators().names(), *aggregation_functions().names()]
+    raise unknown_name("aggregator or aggregation function", name, known)
+
+
+def _scores_stage(function: Any, extra: dict[str, Any]) -> _Stage:
+    if extra:
+        raise InvalidArgumentError(
+            f"{function!r} is an aggregation function and takes no other one: {extra['aggregate_fn']!r}.\n"
+            f"  Use ('scores', {extra['aggregate_fn']!r}), or the id of an aggregator."
+        )
+    return _Stage("scores", factory=SequenceAttributionAggregator, parameters={"aggregate_fn": function})
