@@ -1,0 +1,229 @@
+"""Rows to results: scores of chunks of rows become the arrays of each text.
+
+Numbers leave the framework here, as float32 numpy. Where a target position is not before its step there is
+NaN. Axes: R rows, S source positions, L target positions, T steps of one text, then the method's trailing
+axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from inseq_core.contracts.context import AttributionContext
+from inseq_core.data.batch import EncodedText
+from inseq_core.data.result import MethodOutput
+from inseq_core.errors import MethodOutputError
+from inseq_core.hooks import aggregation_functions
+from inseq_core.run.request import AttributeRequest
+from inseq_core.run.rows import RowSet
+from inseq_core.run.score import check_finite
+
+GRANULAR_BUDGET = 2**30
+"""Bytes of scores with trailing axes that a call keeps without being asked to."""
+
+ROW_SPECIFIC_NOTES = ("features", "feature_scores")
+"""Notes of removal methods that are about rows, not about the call."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class TextScores:
+    """The scores of one text while they come in.
+
+    Attributes:
+        text, span: what they are scores of.
+        source, target: (S, T, *trailing), (L, T, *trailing); None where that side is not attributed.
+        step_scores: name -> (T,).
+        sequence_scores: name -> what the method said about the whole text.
+        features: the features that were removed, where the method removes.
+    """
+
+    text: EncodedText
+    span: tuple[int, int]
+    source: np.ndarray | None = None
+    target: np.ndarray | None = None
+    step_scores: dict[str, np.ndarray] = attrs.field(factory=dict)
+    sequence_scores: dict[str, np.ndarray] = attrs.field(factory=dict)
+    features: Any = None
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return self.span[1] - self.span[0]
+
+    def put_step_scores(self, steps: np.ndarray, scores: Mapping[str, np.ndarray]) -> None:
+        """Values (n,) for the given steps."""
+        for name, values in scores.items():
+            column = self.step_scores.setdefault(name, np.full(self.n_steps, np.nan, dtype=np.float32))
+            column[steps] = values
+
+
+@attrs.define(kw_only=True, eq=False)
+class Ledger:
+    """Everything a call has found out so far.
+
+    Attributes:
+        texts: scores of each text of the call.
+        reduced: trailing axes are reduced as they come in; None until the first scores show their size.
+        notes: plain facts from the method.
+    """
+
+    request: AttributeRequest
+    texts: tuple[TextScores, ...]
+    reduced: bool | None = None
+    notes: dict[str, Any] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(
+        cls, request: AttributeRequest, texts: Sequence[EncodedText], spans: Sequence[tuple[int, int]]
+    ) -> Ledger:
+        """An empty one."""
+        return cls(
+            request=request,
+            texts=tuple(TextScores(text=t, span=s) for t, s in zip(texts, spans, strict=True)),
+        )
+
+    def put(self, rows: RowSet, ctx: AttributionContext, output: MethodOutput) -> None:
+        """Enter what a method gave for some rows.
+
+        Raises:
+            MethodOutputError: it is not what the contract says.
+            NonFiniteScoreError: NaN or infinity where there should be a score.
+        """
+        self._check(rows, ctx, output)
+        sides = {}
+        for side in ("source", "target"):
+            values = getattr(output, side)
+            if values is not None:
+                values = self.request.adapter.to_numpy(values)
+                visible = ctx.visible(side)
+                is_finite = np.isfinite(values).all(axis=tuple(range(2, values.ndim))) | ~visible
+                check_finite(
+                    self.request, rows, f"The {side} attribution of {self._name!r}", is_finite.all(axis=1)
+                )
+                sides[side] = self._reduce(values).astype(np.float32, copy=False)
+        for sequence, chosen in rows.by_sequence():
+            sheet = self.texts[rows.batch.origin[sequence]]
+            steps, positions = rows.grid.step[chosen], rows.grid.position[chosen]
+            for side, values in sides.items():
+                self._enter(sheet, side, steps, positions, values[chosen])
+        self.put_step_scores(rows, {n: self._numbers(rows, n, v) for n, v in output.step_scores.items()})
+        self._put_sequence_scores(rows, output.sequence_scores)
+        self._put_notes(rows, output.notes)
+
+    def put_step_scores(self, rows: RowSet, scores: Mapping[str, np.ndarray]) -> None:
+        """Enter (R,) values of each name.
+
+        Raises:
+            NonFiniteScoreError: NaN or infinity among them.
+        """
+        for name, values in scores.items():
+            check_finite(self.request, rows, f"The step score {name!r}", np.isfinite(values))
+        for sequence, chosen in rows.by_sequence():
+            sheet = self.texts[rows.batch.origin[sequence]]
+            sheet.put_step_scores(rows.grid.step[chosen], {n: v[chosen] for n, v in scores.items()})
+
+    @property
+    def _name(self) -> str:
+        return self.request.method.name
+
+    def _wrong(self, problem: str) -> MethodOutputError:
+        return MethodOutputError(
+            f"The method {self._name!r} ({self.request.method.entry.provenance}) {problem}.\n"
+            "  This is a defect of the method: tell its authors, or run its conformance checks."
+        )
+
+    def _check(self, rows: RowSet, ctx: AttributionContext, output: MethodOutput) -> None:
+        if not isinstance(output, MethodOutput):
+            raise self._wrong(
+                f"returned {type(output).__name__}, expected a MethodOutput: ctx.output(source, target)"
+            )
+        if output.source is None and output.target is None:
+            return
+        trailing = self.request.method.spec.trailing_axes
+        for side, expected in (("source", ctx.source_shape), ("target", ctx.target_shape)):
+            values = getattr(output, side)
+            if values is None and expected is None:
+                continue
+            if values is None:
+                raise self._wrong(f"gave no {side} scores, expected shape {self._shape(expected, trailing)}")
+            if expected is None:
+                raise self._wrong(f"gave {side} scores, which were not asked for")
+            shape = tuple(getattr(values, "shape", ()))
+            if shape[:2] != expected or len(shape) != 2 + len(trailing):
+                raise self._wrong(
+                    f"gave {side} scores of shape {shape}, expected {self._shape(expected, trailing)}"
+                )
+
+    @staticmethod
+    def _shape(expected: tuple[int, int] | None, trailing: Sequence[str]) -> str:
+        return f"({', '.join([*map(str, expected or ()), *trailing])})"
+
+    def _numbers(self, rows: RowSet, name: str, values: Any) -> np.ndarray:
+        numbers = self.request.adapter.to_numpy(values)
+        if numbers.shape != (len(rows),):
+            raise self._wrong(f"gave step score {name!r} of shape {numbers.shape}, expected ({len(rows)},)")
+        return numbers
+
+    def _reduce(self, values: np.ndarray) -> np.ndarray:
+        """(R, positions, *trailing), without the trailing axes where they would be too much to keep."""
+        if values.ndim == 2:
+            return values
+        if self.reduced is None:
+            self.reduced = self._is_too_much(values.shape[2:])
+        if not self.reduced:
+            return values
+        for name in self.request.method.spec.default_aggregation:
+            values = aggregation_functions().get(name).load()(values, axis=-1)
+        return values
+
+    def _is_too_much(self, trailing: Sequence[int]) -> bool:
+        spec = self.request.method.spec
+        if self.request.options.keep_granular or len(spec.default_aggregation) != len(spec.trailing_axes):
+            return False
+        positions = sum(
+            (len(sheet.text.target_ids) + len(() if (s := sheet.text.source_ids) is None else s))
+            * sheet.n_steps
+            for sheet in self.texts
+        )
+        return 4 * positions * math.prod(trailing) > GRANULAR_BUDGET
+
+    def _enter(
+        self, sheet: TextScores, side: str, steps: np.ndarray, positions: np.ndarray, values: np.ndarray
+    ) -> None:
+        """(n, positions, *trailing) into (positions, T, *trailing) of one text."""
+        ids = sheet.text.source_ids if side == "source" else sheet.text.target_ids
+        length = 0 if ids is None else len(ids)
+        array = getattr(sheet, side)
+        if array is None:
+            array = np.full((length, sheet.n_steps, *values.shape[2:]), np.nan, dtype=np.float32)
+            setattr(sheet, side, array)
+        for step, position, row in zip(steps.tolist(), positions.tolist(), values, strict=True):
+            end = length if side == "source" else position
+            array[:end, step] = row[:end]
+
+    def _put_sequence_scores(self, rows: RowSet, scores: Mapping[str, Any]) -> None:
+        for name, values in scores.items():
+            for sequence, chosen in rows.by_sequence():
+                sheet = self.texts[rows.batch.origin[sequence]]
+                if len(chosen) != sheet.n_steps:
+                    raise self._wrong(
+                        f"gave sequence score {name!r} for {len(chosen)} of {sheet.n_steps} steps of a text: "
+                        "its spec needs all_steps=True"
+                    )
+                sheet.sequence_scores[name] = self.request.adapter.to_numpy(values[sequence])
+
+    def _put_notes(self, rows: RowSet, notes: Mapping[str, Any]) -> None:
+        if "features" in notes:
+            for sequence, _ in rows.by_sequence():
+                self.texts[rows.batch.origin[sequence]].features = notes["features"]
+        for name, value in notes.items():
+            if name in ROW_SPECIFIC_NOTES:
+                continue
+            known = self.notes.get(name)
+            is_count = isinstance(value, (int, float)) and not isinstance(value, bool)
+            self.notes[name] = known + value if is_count and name == "passes" and known is not None else value

@@ -1,0 +1,126 @@
+"""Who takes which argument.
+
+Every keyword of a call has an owner: the call itself, the method, the attributed function or a step score.
+One that several take goes to all of them, unless it is given through the dict of one of them; one that nobody
+takes is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from inseq_core.errors import InseqError, InvalidArgumentError, invalid, listed, unknown_argument
+from inseq_core.hooks.parameters import Parameter, parameters_of
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Taker:
+    """Somebody who takes arguments.
+
+    Attributes:
+        owner: in words ("method 'saliency'").
+        parameters: what it takes.
+        source: name of the dict that is for it ("attribution_args").
+        given: what that dict holds.
+        defaults: what it gets where nothing else is said (arguments given when the model was loaded).
+    """
+
+    owner: str
+    parameters: tuple[Parameter, ...]
+    source: str
+    given: Mapping[str, Any] = attrs.field(factory=dict)
+    defaults: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, owner: str, target: Callable[..., Any], source: str, given: Mapping[str, Any]) -> Taker:
+        """What ``target`` (a method's class, a step function) takes."""
+        return cls(owner=owner, parameters=parameters_of(target), source=source, given=given)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of its parameters."""
+        return tuple(p.name for p in self.parameters)
+
+    def take(self, keywords: Mapping[str, Any]) -> dict[str, Any]:
+        """Its own among ``keywords``, its dict before them, its defaults after them."""
+        mine = {name: value for name, value in keywords.items() if name in self.names}
+        given = {name: value for name, value in self.given.items() if name in self.names}
+        return {**self.defaults, **mine, **given}
+
+
+def share_out(
+    where: str, keywords: Mapping[str, Any], takers: Sequence[Taker], own: Sequence[str] = ()
+) -> tuple[dict[str, Any], ...]:
+    """The arguments of each taker, in their order.
+
+    Args:
+        where: the call, for errors ("attribute()").
+        keywords: what was given beyond the call's own parameters.
+        takers: everyone else who takes arguments.
+        own: the call's own parameters, for suggestions.
+
+    Raises:
+        UnknownArgumentError: a keyword, or an entry of a dict, that nobody takes.
+        InvalidArgumentError: a required parameter that was not given.
+    """
+    accepted = {taker.owner: taker.names for taker in takers}
+    for name in keywords:
+        if not any(name in names for names in accepted.values()):
+            raise unknown_argument(name, where, {**accepted, where: own} if own else accepted)
+    for source in dict.fromkeys(taker.source for taker in takers):
+        sharing = [taker for taker in takers if taker.source == source]
+        for name in {name: None for taker in sharing for name in taker.given}:
+            if not any(name in taker.names for taker in sharing):
+                raise unknown_argument(name, source, {taker.owner: taker.names for taker in sharing})
+    shares = tuple(taker.take(keywords) for taker in takers)
+    for taker, share in zip(takers, shares, strict=True):
+        missing = [p.name for p in taker.parameters if p.is_required and p.name not in share]
+        if missing:
+            raise InvalidArgumentError(
+                f"{taker.owner} needs {listed(missing)}.\n  Give {where} {missing[0]}=…, or "
+                f"{taker.source}={{{missing[0]!r}: …}}."
+            )
+    return shares
+
+
+def argument_dict(name: str, value: Any) -> dict[str, Any]:
+    """``value`` as a dict of arguments; None is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise invalid(name, value, "a dict of arguments by name")
+    return dict(value)
+
+
+_FIELD_AT_START = re.compile(r"^['\"]?(\w+)['\"]?\s*(.*)$", re.DOTALL)
+
+
+def construct(owner: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """``factory(**arguments)``, with the parameter and its value named where it refuses one.
+
+    Raises:
+        InvalidArgumentError: a validator of the class refused a value.
+    """
+    try:
+        return factory(**arguments)
+    except InseqError:
+        raise
+    except (TypeError, ValueError) as error:
+        reason = str(error.args[0]) if error.args else str(error)
+        match = _FIELD_AT_START.match(reason)
+        name = match.group(1) if match else ""
+        if match and name in arguments:
+            value = arguments[name]
+            raise InvalidArgumentError(
+                f"{owner}: {name} = {_shown(value)} ({type(value).__name__}): {match.group(2)}"
+            ) from error
+        raise InvalidArgumentError(f"{owner}: {reason}") from error
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"

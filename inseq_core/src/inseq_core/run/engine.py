@@ -1,0 +1,126 @@
+"""One call of ``attribute()``, from a checked request to its results.
+
+Rows are attributed in the groups that the adapter plans, each on no more of the texts than it looks at; what
+it gives leaves the device at once, and what does not fit in memory is halved.
+Axes: R rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from inseq_core.contracts.context import ContextRequest
+from inseq_core.contracts.removal import RemovalWay
+from inseq_core.data.batch import EncodedText, IntArray
+from inseq_core.data.output import FeatureAttributionOutput
+from inseq_core.hooks import get_host
+from inseq_core.run.assemble import Ledger
+from inseq_core.run.features import feature_set
+from inseq_core.run.memory import in_parts, middle
+from inseq_core.run.positions import attributed_spans
+from inseq_core.run.prepare import prepare
+from inseq_core.run.progress import Advance, progress
+from inseq_core.run.provenance import spent, told_warnings
+from inseq_core.run.request import AttributeRequest
+from inseq_core.run.results import results
+from inseq_core.run.rows import RowSet
+from inseq_core.run.score import step_scores
+
+Spans = Sequence[tuple[int, int]]
+
+
+def attribute(request: AttributeRequest) -> FeatureAttributionOutput:
+    """Attribute every step of every text of a request."""
+    began, before = time.perf_counter(), dict(request.adapter.counts)
+    get_host().before_attribute(request)
+    with told_warnings() as warned:
+        texts = prepare(request)
+        spans = attributed_spans(texts, request.starts, request.ends)
+        ledger, cache = Ledger.of(request, texts, spans), {}
+        with _progress(request, spans) as advance:
+            for rows in _batches(request, texts, spans):
+                _attribute(rows, ledger, cache, advance)
+                ledger.put_step_scores(rows, step_scores(request, rows, cache))
+    counts = spent(before, request.adapter.counts)
+    output = results(ledger, seconds=time.perf_counter() - began, counts=counts, warned=warned)
+    get_host().after_attribute(request, output)
+    return output
+
+
+def _progress(request: AttributeRequest, spans: Spans) -> Any:
+    options = request.options
+    steps = sum(end - start for start, end in spans)
+    title = f"{request.method.name} of {request.profile.name}"
+    return progress(title, steps, show=options.show_progress, pretty=options.pretty_progress)
+
+
+def _batches(request: AttributeRequest, texts: Sequence[EncodedText], spans: Spans) -> Iterator[RowSet]:
+    """The rows of a few texts at a time; the first batch proves what the engine relies on."""
+    size = 1 if request.method.spec.per_text else request.options.batch_size or len(texts)
+    for first in range(0, len(texts), size):
+        rows = RowSet.of(texts, spans, range(first, min(first + size, len(texts))), request.adapter.pad_id)
+        if not first:
+            request.adapter.self_check(rows.batch)
+        yield rows
+
+
+def _attribute(rows: RowSet, ledger: Ledger, cache: MutableMapping[Any, Any], advance: Advance) -> None:
+    """Run the method on the rows, in the adapter's plan, and enter what it gives."""
+    request = ledger.request
+    adapter, spec = request.adapter, request.method.spec
+
+    def run(chosen: IntArray) -> None:
+        part = rows.take(chosen)
+        ctx = adapter.context(_context(part, ledger, cache))
+        ledger.put(part, ctx, request.method.instance.attribute(ctx))
+        advance(len(part))
+
+    def cut(chosen: IntArray) -> tuple[IntArray, IntArray] | None:
+        return _between_texts(rows, chosen) if spec.all_steps else middle(chosen)
+
+    for _ in in_parts(adapter, adapter.plan(rows.batch, rows.grid, spec), run, cut):
+        continue
+
+
+def _between_texts(rows: RowSet, chosen: IntArray) -> tuple[IntArray, IntArray] | None:
+    """Rows in two, no text in both; None where they are of one text."""
+    sequences = rows.grid.sequence[chosen]
+    border = np.median(np.unique(sequences))
+    first = sequences < border if len(np.unique(sequences)) > 1 else np.zeros(len(chosen), dtype=np.bool_)
+    return (chosen[first], chosen[~first]) if first.any() else None
+
+
+def _context(rows: RowSet, ledger: Ledger, cache: MutableMapping[Any, Any]) -> ContextRequest:
+    request = ledger.request
+    options, spec = request.options, request.method.spec
+    features = None
+    if spec.per_text:
+        sheets = [ledger.texts[origin] for origin in rows.batch.origin]
+        features = tuple(
+            feature_set(
+                options.features or "token",
+                sheet.text,
+                request.adapter,
+                end=sheet.span[1],
+                with_target=options.attribute_target,
+                include_eos=options.include_eos_baseline,
+            )
+            for sheet in sheets
+        )
+    return ContextRequest(
+        batch=rows.prefix,
+        grid=rows.grid,
+        attributed=request.attributed,
+        attribute_target=options.attribute_target or not request.is_encoder_decoder,
+        include_eos_baseline=options.include_eos_baseline,
+        features=features,
+        removal=options.removal or RemovalWay(),
+        seed=options.seed,
+        full_texts=rows.batch.texts,
+        attribution_model=request.attribution_model,
+        cache=cache,
+    )

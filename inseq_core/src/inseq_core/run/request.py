@@ -1,0 +1,373 @@
+"""The request: one call of ``attribute()``, checked.
+
+Everything that can be wrong with a call is found here, before the model does any work: texts, names, values,
+arguments that nobody takes, and methods that ask more of a model than it can give. What comes out is frozen,
+is shown to the ``inseq_before_attribute`` hooks, and is all that the rooms after it read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from inseq_core.contracts.adapter import ModelAdapter, ModelProfile
+from inseq_core.contracts.removal import RemovalWay
+from inseq_core.contracts.step_function import BoundStepFunction
+from inseq_core.errors import CapabilityError, InvalidArgumentError, invalid, listed
+from inseq_core.hooks import Entry, methods, resolve, step_functions
+from inseq_core.hooks.specs import Capability, MethodSpec, StepFunctionSpec
+from inseq_core.run.binding import Taker, argument_dict, construct, share_out
+from inseq_core.run.features import FeatureChoice, as_removal, check_features
+from inseq_core.run.positions import check_positions
+from inseq_core.run.texts import InputText, as_inputs, as_texts
+
+if TYPE_CHECKING:
+    from inseq_core.model import AttributionModel
+
+WHERE = "attribute()"
+DEFAULT_FUNCTION = "probability"
+
+
+def _is_flag(instance: Any, attribute: attrs.Attribute[bool], value: Any) -> None:
+    if not isinstance(value, bool):
+        raise invalid(attribute.name, value, "True or False")
+
+
+def _is_count(instance: Any, attribute: attrs.Attribute[int], value: Any) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise invalid(attribute.name, value, "a whole number of at least 1, or None")
+
+
+def _is_seed(instance: Any, attribute: attrs.Attribute[int], value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise invalid(attribute.name, value, "a whole number of at least 0")
+
+
+def _flag(default: bool = False) -> Any:
+    return attrs.field(default=default, validator=_is_flag)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Options:
+    """The keywords of ``attribute()`` that belong to the call itself; see ``AttributionModel.attribute``."""
+
+    attr_pos_start: Any = None
+    attr_pos_end: Any = None
+    show_progress: bool = _flag(True)
+    pretty_progress: bool = _flag(True)
+    output_step_attributions: bool = _flag()
+    attribute_target: bool = _flag()
+    include_eos_baseline: bool = _flag()
+    batch_size: int | None = attrs.field(default=None, validator=_is_count)
+    generate_from_target_prefix: bool = _flag()
+    skip_special_tokens: bool = _flag()
+    clean_special_chars: bool = _flag()
+    generation_args: Mapping[str, Any] = attrs.field(
+        factory=dict, converter=lambda value: argument_dict("generation_args", value)
+    )
+    seed: int = attrs.field(default=0, validator=_is_seed, converter=attrs.converters.default_if_none(0))
+    features: FeatureChoice | None = attrs.field(
+        default=None, converter=attrs.converters.optional(check_features)
+    )
+    removal: RemovalWay | None = attrs.field(default=None, converter=as_removal)
+    keep_granular: bool = _flag()
+    truncation: bool = _flag()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class BoundMethod:
+    """A method with its parameters filled in.
+
+    Attributes:
+        entry: its spec, and who provides it.
+        instance: the method itself.
+        arguments: every parameter, defaults included.
+    """
+
+    entry: Entry[MethodSpec]
+    instance: Any
+    arguments: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+        return self.entry.spec.name
+
+    @property
+    def spec(self) -> MethodSpec:
+        """What it declares."""
+        return self.entry.spec
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class AttributeRequest:
+    """One checked call of ``attribute()``.
+
+    Attributes:
+        input_texts: texts, or chats as tuples of messages.
+        generated_texts: forced outputs (prefixes of outputs for ``options.generate_from_target_prefix``), or
+            None.
+        method, attributed, step_functions: bound to their arguments.
+        starts, ends: one attributed position a text, None for the default.
+        options: the other keywords of the call.
+        adapter, attribution_model: the model, from its two sides.
+    """
+
+    input_texts: tuple[InputText, ...]
+    generated_texts: tuple[str, ...] | None
+    method: BoundMethod
+    attributed: BoundStepFunction
+    step_functions: tuple[BoundStepFunction, ...]
+    starts: tuple[int | None, ...]
+    ends: tuple[int | None, ...]
+    options: Options
+    adapter: ModelAdapter
+    attribution_model: Any = attrs.field(repr=False)
+
+    @property
+    def profile(self) -> ModelProfile:
+        """Plain facts about the model."""
+        return self.adapter.profile
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether the model has a source."""
+        return self.adapter.is_encoder_decoder
+
+    @property
+    def is_forced(self) -> bool:
+        """Whether outputs are given, so that nothing is generated."""
+        return self.generated_texts is not None and not self.options.generate_from_target_prefix
+
+    def functions(self) -> tuple[BoundStepFunction, ...]:
+        """The attributed function and the step scores."""
+        return (self.attributed, *self.step_functions)
+
+
+def build_request(
+    model: AttributionModel,
+    input_texts: Any,
+    generated_texts: Any,
+    *,
+    method: str | None,
+    attributed_fn: str | Callable[..., Any] | None,
+    step_scores: Any,
+    options: Options,
+    keywords: Mapping[str, Any],
+    own: Sequence[str] = (),
+) -> AttributeRequest:
+    """Check a call, and give every keyword to its owner.
+
+    Args:
+        model: whom it was called on.
+        options: keywords of the call itself, checked one by one.
+        keywords: all others, the three dicts of arguments among them.
+        own: names of the call's own keywords, for suggestions.
+
+    Raises:
+        InvalidArgumentError, UnknownArgumentError, UnknownNameError, CapabilityError: what was wrong, and
+            what to do.
+    """
+    inputs = as_inputs("input_texts", input_texts)
+    forced = _forced_texts(inputs, generated_texts)
+    entry, defaults = model.method_entry(method)
+    check_capabilities(entry.spec, model.adapter)
+    dicts = {
+        name: argument_dict(name, keywords.get(name))
+        for name in ("attribution_args", "attributed_fn_args", "step_scores_args")
+    }
+    keywords = {name: value for name, value in keywords.items() if name not in dicts}
+    factory = entry.load()
+    attributed = find_function(attributed_fn if attributed_fn is not None else model.default_attributed_fn_id)
+    scores = [find_function(name) for name in _as_names(step_scores)]
+    takers = [
+        attrs.evolve(
+            Taker.of(f"method {entry.name!r}", factory, "attribution_args", dicts["attribution_args"]),
+            defaults=defaults,
+        ),
+        Taker.of(
+            f"attributed function {attributed.name!r}",
+            attributed.function,
+            "attributed_fn_args",
+            dicts["attributed_fn_args"],
+        ),
+        *(
+            Taker.of(f"step score {f.name!r}", f.function, "step_scores_args", dicts["step_scores_args"])
+            for f in scores
+        ),
+    ]
+    if dicts["step_scores_args"] and not scores:
+        raise invalid("step_scores_args", dicts["step_scores_args"], "nothing, without step_scores")
+    shares = share_out(WHERE, keywords, takers, own)
+    instance = construct(f"method {entry.name!r}", factory, shares[0])
+    request = AttributeRequest(
+        input_texts=inputs,
+        generated_texts=forced,
+        method=BoundMethod(entry=entry, instance=instance, arguments=_all_arguments(instance, shares[0])),
+        attributed=attrs.evolve(attributed, arguments=shares[1]),
+        step_functions=tuple(attrs.evolve(f, arguments=s) for f, s in zip(scores, shares[2:], strict=True)),
+        starts=check_positions("attr_pos_start", options.attr_pos_start, len(inputs)),
+        ends=check_positions("attr_pos_end", options.attr_pos_end, len(inputs)),
+        options=options,
+        adapter=model.adapter,
+        attribution_model=model,
+    )
+    check_request(request)
+    return request
+
+
+def check_request(request: AttributeRequest) -> None:
+    """What can only be seen with everything together; then the method's and the functions' own checks."""
+    options, adapter, spec = request.options, request.adapter, request.method.spec
+    if request.generated_texts is None or options.generate_from_target_prefix:
+        if options.generate_from_target_prefix:
+            _check_prefix(request)
+        if Capability.GENERATE not in adapter.capabilities:
+            raise CapabilityError(
+                f"{request.profile.name} ({request.profile.framework}) cannot generate.\n"
+                "  Give the outputs to explain as generated_texts."
+            )
+    elif options.generation_args:
+        raise invalid(
+            "generation_args",
+            options.generation_args,
+            "nothing: generated_texts are given, so nothing is generated",
+        )
+    if options.attribute_target and not adapter.is_encoder_decoder:
+        raise InvalidArgumentError(
+            "attribute_target = True is for encoder–decoder models: in a decoder-only model prompt and "
+            "output are one"
+            f" sequence, and all of it is attributed ({request.profile.name})."
+        )
+    if options.skip_special_tokens and any(not isinstance(text, str) for text in request.input_texts):
+        raise invalid(
+            "skip_special_tokens", True, "False for chat messages: the template is made of special tokens"
+        )
+    _check_removal(request)
+    for function in request.functions():
+        _check_function(function, request)
+    if Capability.GRADIENTS in spec.needs and not request.attributed.differentiable:
+        fitting = [e.name for e in step_functions().entries() if e.spec.differentiable]
+        raise CapabilityError(
+            f"{spec.name!r} needs the derivative of {request.attributed.name!r}, which has none.\n"
+            f"  Use a differentiable attributed function ({listed(fitting, 20)}), or a method that removes "
+            f"inputs."
+        )
+    check = getattr(request.method.instance, "check", None)
+    if callable(check):
+        check(request)
+
+
+def check_capabilities(spec: MethodSpec, adapter: ModelAdapter) -> None:
+    """Refuse a method that asks more of a model than it gives.
+
+    Raises:
+        CapabilityError: names what is missing and the methods that would fit.
+    """
+    missing = sorted(map(str, spec.needs - adapter.capabilities))
+    if missing:
+        fitting = [e.name for e in methods().entries() if e.spec.needs <= adapter.capabilities]
+        raise CapabilityError(
+            f"{spec.name!r} needs {listed(missing)}, which {adapter.profile.name}"
+            f" ({adapter.profile.framework}) does not give.\n"
+            f"  Methods that fit: {listed(fitting, 30) or 'none is installed'}."
+        )
+
+
+def find_function(function: str | Callable[..., Any]) -> BoundStepFunction:
+    """A step function by its id, or any callable.
+
+    Raises:
+        UnknownNameError: no step function has the id.
+    """
+    if isinstance(function, str):
+        entry: Entry[StepFunctionSpec] = step_functions().get(function)
+        spec = entry.spec
+        return BoundStepFunction(
+            name=spec.name,
+            function=entry.load(),
+            aggregate_map=spec.aggregate_map,
+            rowwise=spec.rowwise,
+            differentiable=spec.differentiable,
+            spec=spec,
+        )
+    if not callable(function):
+        raise invalid("step function", function, "the id of a step function, or a function")
+    return BoundStepFunction(name=getattr(function, "__name__", type(function).__name__), function=function)
+
+
+def _forced_texts(inputs: tuple[InputText, ...], generated_texts: Any) -> tuple[str, ...] | None:
+    if generated_texts is None:
+        return None
+    forced = as_texts("generated_texts", generated_texts)
+    if len(forced) != len(inputs):
+        raise InvalidArgumentError(
+            f"generated_texts has {len(forced)} texts for {len(inputs)} input_texts: expected one for each "
+            f"input."
+        )
+    return forced
+
+
+def _as_names(step_scores: Any) -> list[Any]:
+    if step_scores is None:
+        return []
+    if isinstance(step_scores, str) or callable(step_scores):
+        return [step_scores]
+    if isinstance(step_scores, Mapping) or not isinstance(step_scores, Sequence):
+        raise invalid("step_scores", step_scores, "a list of ids of step functions")
+    for i, name in enumerate(step_scores):
+        if not isinstance(name, str) and not callable(name):
+            raise invalid(f"step_scores[{i}]", name, "the id of a step function, or a function")
+    return list(dict.fromkeys(step_scores))
+
+
+def _all_arguments(instance: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    if attrs.has(type(instance)):
+        return {f.alias or f.name: getattr(instance, f.name) for f in attrs.fields(type(instance)) if f.init}
+    return dict(given)
+
+
+def _check_prefix(request: AttributeRequest) -> None:
+    if request.generated_texts is None:
+        raise InvalidArgumentError(
+            "generate_from_target_prefix = True needs generated_texts: the beginnings that generation "
+            "continues."
+        )
+    if not request.is_encoder_decoder:
+        raise InvalidArgumentError(
+            "generate_from_target_prefix = True is for encoder–decoder models.\n"
+            "  For a decoder-only model, add the prefix to the input text."
+        )
+
+
+def _check_removal(request: AttributeRequest) -> None:
+    options, spec = request.options, request.method.spec
+    for name in ("features", "removal"):
+        if getattr(options, name) is not None and not spec.per_text:
+            fitting = [e.name for e in methods().entries() if e.spec.per_text]
+            raise InvalidArgumentError(
+                f"{name} is for methods that remove features; {spec.name!r} scores every token.\n"
+                f"  Methods that take it: {listed(fitting, 20) or 'none is installed'}."
+            )
+    way = options.removal
+    if way is not None and way.way not in request.adapter.removals:
+        raise CapabilityError(
+            f"removal {way.way!r} is not possible with {request.profile.name} "
+            f"({request.profile.framework}).\n"
+            f"  Possible: {listed(sorted(request.adapter.removals))}."
+        )
+
+
+def _check_function(function: BoundStepFunction, request: AttributeRequest) -> None:
+    if function.spec is None:
+        return
+    missing = sorted(map(str, function.spec.needs - request.adapter.capabilities))
+    if missing:
+        raise CapabilityError(
+            f"The step function {function.name!r} needs {listed(missing)}, which {request.profile.name}"
+            f" ({request.profile.framework}) does not give."
+        )
+    if function.spec.check is not None:
+        resolve(function.spec.check, f"check of {function.name!r}")(function.arguments, request)

@@ -1,0 +1,210 @@
+"""The results of a call: one frozen attribution a text, and how it was made.
+
+Axes: S source positions, L target positions, T steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from inseq_core.contracts.adapter import TokenTexts
+from inseq_core.data.attribution import FeatureAttributionSequenceOutput, FeatureAttributionStepOutput
+from inseq_core.data.batch import EncodedText
+from inseq_core.data.features import FeatureSet
+from inseq_core.data.info import AttributionInfo
+from inseq_core.data.output import FeatureAttributionOutput
+from inseq_core.data.scores import ScoreMeaning
+from inseq_core.data.token import Segment, TokenWithId
+from inseq_core.run.assemble import Ledger, TextScores
+from inseq_core.run.request import AttributeRequest
+
+
+def results(
+    ledger: Ledger, *, seconds: float, counts: Mapping[str, int], warned: Sequence[str]
+) -> FeatureAttributionOutput:
+    """Everything that a call has found, as its user gets it.
+
+    Args:
+        seconds: how long it took.
+        counts: work done by the adapter ("forward" …).
+        warned: warnings given on the way.
+    """
+    sequences = [_sequence(ledger, sheet) for sheet in ledger.texts]
+    wants_steps = ledger.request.options.output_step_attributions
+    return FeatureAttributionOutput(
+        sequences,
+        FeatureAttributionStepOutput.batched(sequences) if wants_steps else None,
+        _info(ledger, seconds, counts, warned),
+    )
+
+
+def _sequence(ledger: Ledger, sheet: TextScores) -> FeatureAttributionSequenceOutput:
+    request, text = ledger.request, sheet.text
+    spec = request.method.spec
+    shown = _shown(request, text.target_ids, "target")
+    target = _tokens(request, text.target_ids, shown)
+    if text.source_ids is None:
+        n = text.prompt_length
+        source, starts, special = target[:n], shown.word_starts[:n], shown.special[:n]
+    else:
+        of_source = _shown(request, text.source_ids, "source")
+        source = _tokens(request, text.source_ids, of_source)
+        starts, special = of_source.word_starts, of_source.special
+    scores = sheet.target if sheet.source is None else sheet.source
+    is_granular = scores is not None and scores.ndim > 2
+    features: FeatureSet | None = sheet.features
+    return FeatureAttributionSequenceOutput(
+        source=source,
+        target=target,
+        source_attributions=sheet.source,
+        target_attributions=sheet.target,
+        step_scores=sheet.step_scores,
+        sequence_scores=sheet.sequence_scores,
+        attr_pos_start=sheet.span[0],
+        attr_pos_end=sheet.span[1],
+        axes=spec.trailing_axes if is_granular else (),
+        default_aggregation=spec.default_aggregation if is_granular else (),
+        normalize=spec.normalize and scores is not None,
+        meaning=_meaning(ledger, is_granular),
+        step_aggregation={f.name: dict(f.aggregate_map) for f in request.step_functions},
+        segments=(*text.segments, *_feature_segments(features, text)),
+        source_word_starts=starts,
+        target_word_starts=shown.word_starts,
+        source_special=special,
+        target_special=shown.special,
+        feature_kind="token" if features is None else features.kind,
+    )
+
+
+def _shown(request: AttributeRequest, ids: np.ndarray, side: str) -> TokenTexts:
+    return request.adapter.token_texts(ids.tolist(), side)
+
+
+def _tokens(request: AttributeRequest, ids: np.ndarray, shown: TokenTexts) -> list[TokenWithId]:
+    tokens = list(shown.tokens)
+    if request.options.clean_special_chars:
+        tokens = clean(request, ids, tokens)
+    return [TokenWithId(token, int(i)) for token, i in zip(tokens, ids, strict=True)]
+
+
+def clean(request: AttributeRequest, ids: Sequence[int] | np.ndarray, tokens: Sequence[str]) -> list[str]:
+    """The plain text of each piece; the piece as the tokenizer writes it where it has none."""
+    return [
+        request.adapter.decode([int(i)], skip_special_tokens=False).strip() or token
+        for i, token in zip(ids, tokens, strict=True)
+    ]
+
+
+def _meaning(ledger: Ledger, is_granular: bool) -> ScoreMeaning:
+    """What the scores stand for, also after trailing axes were reduced."""
+    from inseq_core.hooks import aggregation_functions
+
+    spec = ledger.request.method.spec
+    signed, additive, complete = spec.signed, spec.additive, spec.complete
+    if ledger.reduced and not is_granular:
+        for name in spec.default_aggregation:
+            function = aggregation_functions().get(name).spec
+            signed = signed and function.signed
+            additive = additive and function.additive
+            complete = complete and function.additive
+    return ScoreMeaning(signed=signed, additive=additive, complete=complete)
+
+
+def _feature_segments(features: FeatureSet | None, text: EncodedText) -> Iterator[Segment]:
+    """Each run of positions of each feature, unless tokens or the text's segments say it already."""
+    if features is None or features.kind in ("token", "segment", *(s.kind for s in text.segments)):
+        return
+    for feature in features.features:
+        start = previous = -1
+        for position in (*feature.positions, -1):
+            if start >= 0 and position != previous + 1:
+                yield Segment(
+                    label=feature.label, start=start, end=previous + 1, kind=features.kind, side=feature.side
+                )
+                start = -1
+            if start < 0:
+                start = position
+            previous = position
+
+
+def _info(
+    ledger: Ledger, seconds: float, counts: Mapping[str, int], warned: Sequence[str]
+) -> AttributionInfo:
+    from inseq_core.run.provenance import versions
+
+    request, spec = ledger.request, ledger.request.method.spec
+    options, profile, provenance = request.options, request.profile, request.method.entry.provenance
+    n_texts = len(ledger.texts)
+    notes = dict(ledger.notes)
+    if request.adapter.notes:
+        notes["model"] = list(request.adapter.notes)
+    if spec.per_text:
+        notes["features"] = ledger.texts[0].features.kind if ledger.texts[0].features else "token"
+    if counts:
+        notes["counts"] = dict(counts)
+    passes = notes.pop("passes", None)
+    if passes is None and counts:
+        passes = sum(counts.get(name, 0) for name in ("forward", "backward"))
+    return AttributionInfo(
+        attribution_method=spec.name,
+        attribution_args=request.method.arguments,
+        attributed_fn=request.attributed.name,
+        attributed_fn_args=request.attributed.arguments,
+        step_scores=tuple(f.name for f in request.step_functions),
+        step_scores_args={k: v for f in request.step_functions for k, v in f.arguments.items()},
+        attr_pos_start=_asked(options.attr_pos_start, [s.span[0] for s in ledger.texts], n_texts),
+        attr_pos_end=_asked(options.attr_pos_end, [s.span[1] for s in ledger.texts], n_texts),
+        attribute_target=options.attribute_target,
+        output_step_attributions=options.output_step_attributions,
+        include_eos_baseline=options.include_eos_baseline,
+        generate_from_target_prefix=options.generate_from_target_prefix,
+        skip_special_tokens=options.skip_special_tokens,
+        clean_special_chars=options.clean_special_chars,
+        constrained_decoding=request.generated_texts is not None,
+        generation_args=options.generation_args,
+        input_texts=tuple(_input_text(text) for text in request.input_texts),
+        generated_texts=tuple(sheet.text.generated_text for sheet in ledger.texts),
+        baseline=getattr(request.method.instance, "baseline", None),
+        model_name=profile.name,
+        model_class=profile.model_class,
+        tokenizer_name=profile.tokenizer_name,
+        tokenizer_class=profile.tokenizer_class,
+        framework=profile.framework,
+        exec_time=seconds,
+        versions={**versions(), **profile.versions},
+        method_plugin=provenance.plugin,
+        method_distribution=provenance.distribution,
+        method_version=provenance.version,
+        seed=options.seed,
+        dtype=profile.dtype,
+        device=profile.device,
+        passes=passes,
+        reductions=_reductions(ledger),
+        notes=notes,
+        warnings=tuple(dict.fromkeys(warned)),
+    )
+
+
+def _asked(asked: Any, found: list[int], n_texts: int) -> Any:
+    return found[0] if asked is None and n_texts == 1 else asked
+
+
+def _input_text(text: Any) -> Any:
+    return text if isinstance(text, str) else [dict(message) for message in text]
+
+
+def _reductions(ledger: Ledger) -> tuple[Any, ...]:
+    spec = ledger.request.method.spec
+    if not ledger.reduced:
+        return ()
+    return tuple(
+        {
+            "axis": axis,
+            "function": function,
+            "reason": "the scores would not fit; keep_granular=True keeps the axis",
+        }
+        for axis, function in zip(reversed(spec.trailing_axes), spec.default_aggregation, strict=True)
+    )
