@@ -12,7 +12,12 @@ import inseq_core as ic
 
 @ic.hookimpl
 def inseq_commands() -> Iterable[ic.CommandSpec]:
-    """Sub-commands that look at what is installed."""
+    """Sub-commands that attribute, and those that look at what is installed."""
+    yield ic.CommandSpec(
+        name="attribute",
+        command="inseq_core.cli.attribute:attribute",
+        summary="Attribute what a model generates to its input, and show it.",
+    )
     yield ic.CommandSpec(
         name="plugins",
         command="inseq_core.cli.plugins:plugins",

@@ -35,7 +35,7 @@ class Program(click.Group):
         command = entry.load()
         if not isinstance(command, click.Command):
             raise PluginError(
-                f"The command {found!r} of {entry.provenance} is no click command but {type(command).__name__}.\n"
+                f"Command {found!r} of {entry.provenance} is {type(command).__name__}, no click command.\n"
                 "  Its authors have to decorate it with @click.command()."
             )
         return command

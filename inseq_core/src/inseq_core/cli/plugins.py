@@ -38,7 +38,7 @@ def plugins(as_json: bool, verbose: bool) -> None:
     for failure in host.failures:
         console.print(f"Failed: {failure}", style="red", markup=False)
         if verbose and failure.traceback:
-            console.print(failure.traceback.rstrip(), markup=False)
+            console.print(failure.traceback.rstrip(), markup=False, soft_wrap=True)
     for registry in (host.registry(key) for key in sorted({key for r in reports for key in r.conflicts})):
         for name in registry.conflicts():
             both = " and ".join(map(str, registry.conflicts()[name]))

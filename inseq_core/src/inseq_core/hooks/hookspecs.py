@@ -229,8 +229,7 @@ def inseq_before_attribute(request: Any) -> None:
         @ic.hookimpl
         def inseq_before_attribute(request):
             if len(request.input_texts) > 10_000:
-                raise ic.errors.InvalidArgumentError("More than 10000 texts at once: use `inseq
-                attribute-dataset`.")
+                raise ic.errors.InvalidArgumentError("More than 10000 texts: use `inseq attribute-dataset`.")
     """
 
 

@@ -132,17 +132,19 @@ class PluginHost:
     def choose_framework(self, model: Any) -> str | None:
         """The framework that the first plugin with an opinion names for ``model``; None if none has."""
         hook = "inseq_choose_framework"
+        chosen = None
         for source, caller in self._load().callers(hook):
             try:
                 answer = caller(model=model)
                 if answer in self.adapters:
-                    return str(answer)
+                    chosen = str(answer)
+                    break
                 if answer is not None:
                     self._keep(Failure.of(source, hook, f"gave {answer!r}, which is no framework"))
             except Exception as error:
                 self._keep(Failure.of(source, hook, error))
         self._tell()
-        return None
+        return chosen
 
     def before_attribute(self, request: Any) -> None:
         """Let every plugin look at a request, and veto it.

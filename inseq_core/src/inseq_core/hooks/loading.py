@@ -19,7 +19,9 @@ from inseq_core.hooks import hookspecs
 from inseq_core.hooks.discovery import Candidate, discover, is_disabled
 from inseq_core.hooks.provenance import Failure, Provenance
 
-HOOKS: tuple[str, ...] = tuple(name for name in vars(hookspecs) if name.startswith("inseq_"))
+_PREFIX = f"{hookspecs.PROJECT}_"
+
+HOOKS: tuple[str, ...] = tuple(name for name in vars(hookspecs) if name.startswith(_PREFIX))
 """Names of all hooks."""
 
 
@@ -139,14 +141,15 @@ def _is_unmarked(plugin: Any, name: str) -> bool:
     function = getattr(plugin, name, None)
     if not callable(function) or getattr(function, "__module__", None) == hookspecs.__name__:
         return False
-    return getattr(function, f"{hookspecs.PROJECT}_impl", None) is None
+    return getattr(function, f"{_PREFIX}impl", None) is None
 
 
 def _no_such_hook(pending: list[str]) -> str:
     parts = []
     for name in pending:
-        near = closest(name, HOOKS)
-        parts.append(f"no hook is named {name!r}" + (f" (did you mean {near!r}?)" if near else ""))
+        # The prefix is every hook's: it says nothing about what was meant.
+        near = closest(name.removeprefix(_PREFIX), [hook.removeprefix(_PREFIX) for hook in HOOKS])
+        parts.append(f"no hook is named {name!r}" + (f" (did you mean '{_PREFIX}{near}'?)" if near else ""))
     return f"{'; '.join(parts)}; misspelt, or written for a newer inseq-core"
 
 

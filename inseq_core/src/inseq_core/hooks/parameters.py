@@ -72,8 +72,9 @@ def documented(docstring: str, names: Sequence[str]) -> dict[str, str]:
     )
     found: dict[str, str] = {}
     matches = list(start.finditer(docstring))
-    for match, following in zip(matches, [*matches[1:], None], strict=True):
-        text = docstring[match.end() : following.start() if following else len(docstring)]
+    ends = [*(match.start() for match in matches[1:]), len(docstring)]
+    for match, end in zip(matches, ends, strict=False):
+        text = docstring[match.end() : end]
         text = re.split(
             r"\n\s*\n|\n\s*(?:Returns|Raises|Yields|Example|Examples|Note|Source):", text, maxsplit=1
         )[0]

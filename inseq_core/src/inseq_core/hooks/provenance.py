@@ -9,6 +9,8 @@ import traceback
 
 import attrs
 
+from inseq_core.errors import PluginError
+
 
 @attrs.frozen(kw_only=True)
 class Provenance:
@@ -65,7 +67,9 @@ class Failure:
         trace = ""
         if isinstance(reason, BaseException):
             trace = "".join(traceback.format_exception(type(reason), reason, reason.__traceback__))
-            reason = one_line(reason)
+            # Our own message says what is wrong with the plugin; another one needs the name of its error.
+            is_ours = isinstance(reason, PluginError)
+            reason = str(reason).partition("\n")[0] if is_ours else one_line(reason)
         return cls(
             plugin=source.plugin,
             distribution=source.distribution,

@@ -267,8 +267,9 @@ class Registry(Generic[SpecT]):
 
 
 def _by_name(entries: Iterable[Entry[SpecT]]) -> dict[str, tuple[Entry[SpecT], ...]]:
+    """Entries of each name in a fixed order; one that is repeated literally counts once."""
     found: dict[str, tuple[Entry[SpecT], ...]] = {}
-    for entry in entries:
+    for entry in sorted(entries, key=lambda e: (e.provenance.distribution, e.provenance.plugin)):
         others = found.get(entry.name, ())
         if entry not in others:
             found[entry.name] = (*others, entry)

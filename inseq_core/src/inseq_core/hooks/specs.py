@@ -136,8 +136,8 @@ class MethodSpec:
     needs: frozenset[Capability] = attrs.field(
         default=frozenset({Capability.SCORES}), converter=_set, validator=_capabilities
     )
-    trailing_axes: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
-    default_aggregation: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    trailing_axes: tuple[str, ...] = attrs.field(default=(), converter=_tuple, validator=_words)
+    default_aggregation: tuple[str, ...] = attrs.field(default=(), converter=_tuple, validator=_words)
     normalize: bool = attrs.field(default=True, validator=_flag)
     signed: bool = attrs.field(default=True, validator=_flag)
     complete: bool = attrs.field(default=False, validator=_flag)

@@ -1,0 +1,165 @@
+"""Registration at run time: the same records, checks and errors as from a plugin, and its own provenance."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+import inseq
+import inseq_core as ic
+from inseq_core.errors import AlreadyRegisteredError, InvalidArgumentError, UnknownArgumentError
+from inseq_core.hooks import PluginHost, get_host, use_host
+from inseq_core.hooks.registration import unregister
+
+
+@pytest.fixture(autouse=True)
+def host():
+    """A host without plugins, so that names are free and nothing stays."""
+    with use_host(PluginHost(entry_points=[])) as host:
+        yield host
+
+
+def my_score(args, top_p=0.9):
+    """Mass of the nucleus."""
+    return args.logits[:, 0] * top_p
+
+
+@attrs.frozen
+class WordOrder:
+    """Scores by position. decay: share that is left at each step back."""
+
+    decay: float = 0.5
+
+    def attribute(self, ctx):
+        raise NotImplementedError
+
+    def aggregate(self, attribution):
+        raise NotImplementedError
+
+
+def test_a_step_function_is_listed_and_loaded(host):
+    """What the documentation's example does."""
+    inseq.register_step_function(my_score, "my_score", aggregate_map={"spans": "prod"})
+
+    spec = host.step_functions.get("my_score").spec
+    assert inseq.list_step_functions() == ["my_score"]
+    assert spec.aggregate_map == {"spans": "prod"}
+    assert spec.summary == "Mass of the nucleus."
+    assert host.step_functions.get("my_score").load() is my_score
+
+
+def test_a_function_without_docstring_gets_a_summary(host):
+    """A lambda in a notebook has nothing to say about itself."""
+    entry = inseq.register_step_function(lambda args: args.logits[:, 0], "first")
+
+    assert entry.spec.summary
+
+
+@pytest.mark.parametrize("register", ["method", "aggregator"])
+def test_a_class_is_registered_under_its_name_in_snake_case(host, register):
+    """``identifier`` may be left out."""
+    given = inseq.register_attribution_method if register == "method" else inseq.register_aggregator
+
+    assert given(WordOrder).name == "word_order"
+
+
+def test_spec_fields_go_beside_the_class(host):
+    """A notebook's method can say what it needs and how it is aggregated, as a plugin's can."""
+    spec = inseq.register_attribution_method(
+        WordOrder,
+        "order",
+        needs={ic.Need.GRADIENTS},
+        trailing_axes=("hidden",),
+        default_aggregation=("vnorm",),
+    ).spec
+
+    assert spec.needs == {ic.Need.GRADIENTS}
+    assert spec.default_aggregation == ("vnorm",)
+
+
+def test_a_whole_spec_can_be_registered(host):
+    """And its fields changed on the way."""
+    spec = ic.MethodSpec(name="order", factory=WordOrder, summary="By position.")
+
+    assert inseq.register_attribution_method(spec).spec == spec
+    assert inseq.register_attribution_method(spec, "order_2", signed=False).spec.signed is False
+
+
+def test_a_misspelt_field_has_a_suggestion():
+    """``default_agregation`` would be lost silently otherwise."""
+    with pytest.raises(UnknownArgumentError, match="Did you mean 'default_aggregation'"):
+        inseq.register_attribution_method(WordOrder, default_agregation=("vnorm",))
+
+
+def test_a_taken_identifier_needs_overwrite():
+    """Running a notebook cell twice is the usual way into this."""
+    inseq.register_step_function(my_score, "my_score")
+
+    with pytest.raises(AlreadyRegisteredError, match="overwrite=True"):
+        inseq.register_step_function(my_score, "my_score")
+    inseq.register_step_function(max, "my_score", overwrite=True)
+    assert get_host().step_functions.get("my_score").load() is max
+
+
+@pytest.mark.parametrize(
+    ("register", "given"),
+    [
+        (inseq.register_step_function, "probability"),
+        (inseq.register_aggregation_function, None),
+        (inseq.register_attribution_method, 3),
+        (inseq.register_attribution_method, dict),
+        (inseq.register_aggregator, dict),
+    ],
+)
+def test_what_cannot_be_called_is_refused(register, given):
+    """Before it is asked for in the middle of a run."""
+    with pytest.raises(InvalidArgumentError):
+        register(given, "x")
+
+
+def test_an_aggregation_function_is_named_after_itself(host):
+    """The function's own name is what people would look for."""
+
+    def nanmedian(array, axis):
+        """The middle one."""
+
+    entry = inseq.register_aggregation_function(nanmedian, signed=True)
+
+    assert entry.name == "nanmedian" and entry.spec.summary == "The middle one."
+
+
+def test_a_method_can_be_taken_back(host):
+    """Tests and notebooks clean up."""
+    inseq.register_attribution_method(WordOrder)
+    unregister("methods", "word_order")
+
+    assert inseq.list_feature_attribution_methods() == []
+
+
+CONFIG = {"self_attention_module": "attn", "cross_attention_module": None, "value_vector": "value"}
+
+
+def test_a_model_config_is_registered_once_unless_overwritten(host):
+    """A ValueError otherwise, as users of the peer expect."""
+    inseq.register_model_config("toy", CONFIG)
+
+    with pytest.raises(ValueError, match="overwrite=True"):
+        inseq.register_model_config("toy", CONFIG)
+    inseq.register_model_config("toy", {**CONFIG, "value_vector": "v"}, overwrite=True)
+    assert host.model_configs.get("toy").spec.fields["value_vector"] == "v"
+
+
+def test_a_partial_model_config_needs_permission(host):
+    """A forgotten field would be found by the method that needs it, much later."""
+    with pytest.raises(ValueError, match="lacks cross_attention_module, value_vector"):
+        inseq.register_model_config("toy", {"self_attention_module": "attn"})
+
+    inseq.register_model_config("toy", {"self_attention_module": "attn"}, allow_partial=True)
+    assert host.model_configs.get("toy").spec.fields["value_vector"] is None
+
+
+@pytest.mark.parametrize("config", [{**CONFIG, "value_vektor": "v"}, {**CONFIG, "value_vector": 3}, ["attn"]])
+def test_a_wrong_model_config_is_a_value_error(config):
+    """Unknown fields, wrong values, no dict at all."""
+    with pytest.raises(ValueError, match="config"):
+        inseq.register_model_config("toy", config)
