@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
+import importlib_metadata
 import pytest
+
+from inseq_core.hooks import PluginHost
 
 _NUMBERS = itertools.count()
 
@@ -47,6 +50,15 @@ class Site:
             (folder / "METADATA").write_text(text, encoding="utf-8")
         (folder / "entry_points.txt").write_text(entry_points, encoding="utf-8")
         importlib.invalidate_caches()
+
+    def host(self) -> PluginHost:
+        """A host of the plugins in this folder alone."""
+        points = [
+            point
+            for distribution in importlib_metadata.distributions(path=[str(self.folder)])
+            for point in distribution.entry_points.select(group="inseq")
+        ]
+        return PluginHost(entry_points=points)
 
 
 @pytest.fixture

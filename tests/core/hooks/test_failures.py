@@ -122,7 +122,7 @@ def test_a_plugin_that_fails_is_set_aside_alone(site, working, case):
     source, reason = SOURCES[case]
     site.install("broken-inseq", source, version="2.0", name="broken")
     site.install("acme-inseq", working)
-    host = PluginHost()
+    host = site.host()
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -143,7 +143,7 @@ def test_a_plugin_that_fails_is_set_aside_alone(site, working, case):
 def test_the_traceback_is_kept_for_the_author(site):
     """One line for users, the whole story for whoever has to repair it."""
     site.install("broken-inseq", "def f():\n    raise RuntimeError('deep inside')\nf()\n")
-    host = PluginHost()
+    host = site.host()
 
     with pytest.warns(NotReadyWarning):
         failure = next(f for f in host.failures if f.distribution == "broken-inseq")
@@ -157,7 +157,7 @@ def test_keyboard_interrupt_at_import_is_the_users_and_goes_through(site, workin
     site.install(
         "slow-inseq", "import os\nif 'FAKE_CALM' not in os.environ: raise KeyboardInterrupt\n" + working
     )
-    host = PluginHost()
+    host = site.host()
 
     with pytest.raises(KeyboardInterrupt):
         host.methods.names()
@@ -180,7 +180,7 @@ def test_good_records_beside_a_bad_one_are_kept(site):
             yield ic.MethodSpec(name="second", factory="a:b", summary="A method.")
         """,
     )
-    host = PluginHost()
+    host = site.host()
 
     with pytest.warns(NotReadyWarning, match="gave 7"):
         names = host.methods.names()
@@ -204,7 +204,7 @@ def test_a_failure_in_one_hook_leaves_the_plugins_other_hooks(site):
             return ic.ViewerSpec(name="acme_view", factory="a:b", summary="A view.")
         """,
     )
-    host = PluginHost()
+    host = site.host()
 
     with pytest.warns(NotReadyWarning):
         host.methods.names()
@@ -215,7 +215,7 @@ def test_a_failure_in_one_hook_leaves_the_plugins_other_hooks(site):
 def test_an_unknown_name_tells_which_plugin_failed(site):
     """Whoever misses a method of a broken plugin learns why it is missing."""
     site.install("broken-inseq", "raise RuntimeError('no luck')", version="2.0")
-    host = PluginHost()
+    host = site.host()
 
     with pytest.warns(NotReadyWarning), pytest.raises(UnknownNameError) as raised:
         host.methods.get("their_method")
@@ -229,7 +229,7 @@ def test_a_warning_made_an_error_leaves_the_host_whole(site, working):
     """Under ``-W error`` the first question fails, and the second is answered."""
     site.install("broken-inseq", "raise RuntimeError('no luck')")
     site.install("acme-inseq", working)
-    host = PluginHost()
+    host = site.host()
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", NotReadyWarning)
@@ -243,7 +243,7 @@ def test_what_a_plugin_prints_stays_out_of_stdout(site, working, capsys):
     loud = "print('hello from import')\n" + working + "    print('hello from hook')\n"
     site.install("acme-inseq", loud)
 
-    PluginHost().methods.names()
+    site.host().methods.names()
 
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -254,7 +254,7 @@ def test_what_a_plugin_prints_stays_out_of_stdout(site, working, capsys):
 def test_an_entry_point_that_leads_nowhere_is_a_failure(site, path):
     """Wrong object, wrong syntax, and None."""
     site.install("broken-inseq", "empty = None", path=path)
-    host = PluginHost()
+    host = site.host()
 
     with pytest.warns(NotReadyWarning, match="broken-inseq"):
         assert host.failures
@@ -294,7 +294,7 @@ def test_one_module_in_two_distributions_is_said_by_name(site, working):
     """A renamed package may leave its old metadata behind: the remains are named."""
     module = site.install("new-inseq", working)
     site.describe("old-inseq", "0.9", f"[inseq]\nacme = {module}\n")
-    host = PluginHost()
+    host = site.host()
 
     with pytest.warns(NotReadyWarning, match="uninstall one of the two"):
         entry = host.methods.get("acme_method")
