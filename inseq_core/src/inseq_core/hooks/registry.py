@@ -87,11 +87,16 @@ def _missing_package(error: BaseException, path: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class Entry(Generic[SpecT]):
-    """A spec and where it came from."""
+    """A spec and where it came from.
+
+    Attributes:
+        preset: parameters fixed by the name it was asked for by ("captum:DeepLift").
+    """
 
     spec: SpecT
     provenance: Provenance
     kind: Kind[SpecT] = attrs.field(repr=False)
+    preset: Mapping[str, Any] = attrs.field(factory=dict, eq=False)
 
     @property
     def name(self) -> str:
@@ -161,7 +166,18 @@ class Registry(Generic[SpecT]):
                 return found[0]
             if found:
                 raise self._conflict(name, found)
+            if ":" in name:
+                return self._variant(name)
         raise self.unknown(name)
+
+    def _variant(self, name: str) -> Entry[SpecT]:
+        """The entry of "captum:DeepLift": that of "captum", with the parameter that its spec names filled in."""
+        family, _, variant = name.partition(":")
+        entry = self.get(family) if family in self.names() else None
+        parameter = getattr(entry.spec, "variants", "") if entry is not None else ""
+        if entry is None or not parameter or not variant:
+            raise self.unknown(name)
+        return attrs.evolve(entry, preset={parameter: variant})
 
     def unknown(self, name: object) -> UnknownNameError:
         """The error for a name that does not exist: what is near, what exists, what to install."""

@@ -122,6 +122,8 @@ class MethodSpec:
         passes: cost in model passes, as a short formula in its parameters ("n_steps").
         per_text: works on one text at a time (removal methods: the batch is filled with versions of the
             text).
+        variants: name of the parameter that takes what follows a colon ("captum:DeepLift" -> algorithm="DeepLift"); "" for
+            methods without variants.
         all_steps: wants every step of a text in one context, instead of chunks of steps on their prefixes.
         when: when to use it, and when not.
     """

@@ -247,6 +247,18 @@ class TorchAdapter(ModelAdapter):
             raise SelfCheckError(f"The output head ran {tap.calls} times in one forward pass, expected once.")
         return RowPass(hidden=tap.hidden, detached=tap.detached, logits=output.logits, raw=output)
 
+    def decode_logits(
+        self, batch: TokenBatch, grid: StepGrid, *, target: Tensor | None = None, memory: Tensor | None = None
+    ) -> Tensor:
+        """(R, 1, V) logits of the rows on one unbroken graph, from the framework's whole forward pass."""
+        ids, mask = self.as_array(batch.target_ids), self.as_array(batch.target_mask)
+        memory_mask = self.as_array(batch.source_mask) if memory is not None else None
+        self._count(ids)
+        with seams.output_seam(self.embedding_module("target"), target):
+            output = self.run_decoder(ids, mask, memory=memory, memory_mask=memory_mask)
+        logits: Tensor = output.logits[self.as_array(grid.sequence), self.as_array(grid.position - 1)]
+        return logits[:, None, :]
+
     def _ran_once(self, tap: seams.OutputTap, replacement: Tensor | None, at: nn.Module | None) -> None:
         """A replacement must have been met exactly once: a module that runs twice would see it twice."""
         if replacement is None or tap.calls == 1:

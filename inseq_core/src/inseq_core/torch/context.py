@@ -112,13 +112,27 @@ class TorchContext(AttributionContext):
         for i in range(n):
             yield attrs.evolve(self.inputs, **{side: values[i] for side, values in sides.items()})
 
+    def embedding_spread(self) -> InputTensors:
+        """Standard deviation of the vocabulary's embeddings, one number a side: the unit of noise."""
+
+        def spread(side: str) -> Tensor:
+            key = ("embedding spread", side)
+            if key not in self.request.cache:
+                self.request.cache[key] = self.adapter.embedding_matrix(side).float().std()
+            return self.request.cache[key].to(self.adapter.dtype)
+
+        return InputTensors(
+            source=spread("source") if self.attributes_source else None,
+            target=spread("target") if self.attributes_target else None,
+        )
+
     def draw_references(self, n: int, baseline: str | Any = "unk") -> Iterator[tuple[float, InputTensors]]:
         """``n`` pairs (alpha, reference): alpha uniform on [0, 1), reference a standard-normal draw around the baseline.
 
         One alpha for all positions of a draw, from the call's seed.
         """
         center = self.baseline(baseline)
-        spread = self.inputs.map(lambda x: x.std())
+        spread = self.embedding_spread()
         alphas = np.random.default_rng(self.request.seed).random(n)
         for alpha, noise in zip(alphas, self.draw(n), strict=True):
             yield float(alpha), center + noise * spread
@@ -149,6 +163,23 @@ class TorchContext(AttributionContext):
             memory = self.adapter.encode_memory(batch, inputs.source) if batch.has_source else None
             rowpass = self.adapter.decode_rows(batch, grid, target=inputs.target, memory=memory)
             return self.score_of(batch, grid, ForwardOutput(logits=rowpass.logits, raw=rowpass.raw))
+
+    def scores_with_graph(self, sequence: int, embeddings: tuple[Tensor, ...]) -> Tensor:
+        """(K,) attributed function of the only row of ``sequence`` for K versions of its embeddings, one graph throughout.
+
+        For libraries that differentiate or perturb a function themselves; slower than ``step_gradients``.
+
+        Args:
+            embeddings: (K, S, D) and (K, L, D) of the attributed sides.
+        """
+        copies = embeddings[0].shape[0]
+        row = self.grid.take(self.grid.rows_of(sequence)[-1:])
+        batch = self.batch.take([sequence] * copies)
+        grid = attrs.evolve(row, sequence=[0]).repeated(copies, 1)
+        at = self.inputs.with_sides(embeddings)
+        memory = self.adapter.encode_memory(batch, at.source) if batch.has_source else None
+        logits = self.adapter.decode_logits(batch, grid, target=at.target, memory=memory)
+        return self.score_of(batch, grid, ForwardOutput(logits=logits))
 
     def dense_gradients(self, inputs: InputTensors | None = None) -> StepGradients:
         """Gradients dense in (sequence, step): source (K·B, T, S, D), target (K·B, T, L, D), scores (K·R,)."""

@@ -56,7 +56,8 @@ def output_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterato
         tap.output = replacement.to(first.dtype)
         return tap.output if isinstance(output, Tensor) else (tap.output, *output[1:])
 
-    handle = module.register_forward_hook(hook)
+    # a replacement comes first, so that whoever captures sees it
+    handle = module.register_forward_hook(hook, prepend=replacement is not None)
     try:
         yield tap
     finally:

@@ -1,0 +1,43 @@
+"""What parameters of these methods may be. Each refusal shows the value and says what would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+QUADRATURES = ("gausslegendre", "riemann_right", "riemann_left", "riemann_middle", "riemann_trapezoid")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """An integer >= 1."""
+    if not _is_count(value):
+        raise ValueError(f"{attribute.name} = {value!r}: expected an integer >= 1.")
+
+
+def optional_at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """None, or an integer >= 1."""
+    if value is not None:
+        at_least_one(instance, attribute, value)
+
+
+def nodes(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """An integer >= 1, or "auto"."""
+    if value != "auto" and not _is_count(value):
+        raise ValueError(f'{attribute.name} = {value!r}: expected an integer >= 1, or "auto".')
+
+
+def known_quadrature(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """One of Captum's quadrature rules."""
+    if value not in QUADRATURES:
+        raise ValueError(f"{attribute.name} = {value!r}: expected one of {', '.join(QUADRATURES)}.")
+
+
+def not_negative(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """A number >= 0."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+        raise ValueError(f"{attribute.name} = {value!r}: expected a number >= 0.")
