@@ -119,7 +119,8 @@ def test_every_import_belongs_to_a_declared_requirement(folder):
         {name_in(line) for line in requirements_of(project)} | extras | {name_in(project["name"]), "pytest"}
     )
     own = {package.name for package in packages_of(folder)}
-    providers = importlib.metadata.packages_distributions()
+    ours = {p.name: [project_of(f)["name"]] for f in FOLDERS for p in packages_of(f)}
+    providers = {**importlib.metadata.packages_distributions(), **ours}
     imports = {name for source in (folder / "src").rglob("*.py") for name in imported_names(source)}
     foreign = imports - own - set(sys.stdlib_module_names)
 
