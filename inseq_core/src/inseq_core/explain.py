@@ -11,7 +11,14 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
-from inseq_core.errors import InseqError, PluginConflictError, closest, listed, unknown_name
+from inseq_core.errors import (
+    InseqError,
+    PluginConflictError,
+    UnknownNameError,
+    closest,
+    listed,
+    unknown_name,
+)
 from inseq_core.hooks import KINDS, Entry, get_host
 from inseq_core.hooks.known import KNOWN
 from inseq_core.hooks.parameters import parameters_of
@@ -56,10 +63,12 @@ def explanation(identifier: str) -> str:
     parts = []
     for kind in KINDS:
         registry = host.registry(kind.key)
-        if identifier not in registry:
+        if identifier not in registry and str(identifier).partition(":")[0] not in registry:
             continue
         try:
             parts.append(_of_entry(registry.get(identifier)))
+        except UnknownNameError:  # a family of this name, without such variants
+            continue
         except PluginConflictError as conflict:
             parts.append(f"{identifier}: {kind.word}\n{textwrap.indent(str(conflict), '  ')}")
     if not parts:
@@ -83,7 +92,8 @@ def _unknown(identifier: object) -> InseqError:
 
 
 def _of_entry(entry: Entry[Any]) -> str:
-    lines = [f"{entry.name}: {entry.kind.word}", *_wrapped(entry.spec.summary, "  ")]
+    fixed = "".join(f", with {name} = {value!r}" for name, value in entry.preset.items())
+    lines = [f"{entry.name}: {entry.kind.word}{fixed}", *_wrapped(entry.spec.summary, "  ")]
     for label, text in (("Provided by", str(entry.provenance)), *_facts(entry.spec)):
         if text:
             lines += _wrapped(text, " " * (_LABEL + 2), first=f"  {label:<{_LABEL}}")
@@ -161,7 +171,7 @@ def _parameters(entry: Entry[Any]) -> list[str]:
         entry.spec, (AdapterSpec, AggregationFunctionSpec, CommandSpec, ModelConfigSpec, ModelSpec)
     ):
         try:
-            parameters = parameters_of(entry.load())
+            parameters = [p for p in parameters_of(entry.load()) if p.name not in entry.preset]
         except InseqError as error:
             return [f"  {'Parameters':<{_LABEL}}unknown: {error}"]
         if not parameters:

@@ -154,6 +154,28 @@ def test_what_cannot_be_loaded_is_explained_as_far_as_it_is_known():
     assert "unknown: The attribution method 'broken'" in text
 
 
+def test_a_variant_is_explained_by_its_family():
+    """ "family:variant" fixes a parameter of the family; it is said, and no longer offered."""
+
+    @attrs.frozen
+    class Family:
+        """A family. algorithm: which of them. n_samples: how many."""
+
+        algorithm: str
+        n_samples: int = 5
+
+        def attribute(self, ctx):
+            raise NotImplementedError
+
+    inseq.register_attribution_method(Family, "family", variants="algorithm")
+
+    text = explanation("family:Best")
+    assert "family: attribution method, with algorithm = 'Best'" in text
+    assert "n_samples: int = 5" in text and "algorithm: str" not in text
+    with pytest.raises(UnknownNameError):
+        explanation("integrated:Best")
+
+
 def test_names_registered_later_are_explained():
     """A notebook's own function is explained like any other."""
 

@@ -302,7 +302,25 @@ def test_one_module_in_two_distributions_is_said_by_name(site, working):
     assert entry.provenance.distribution == "new-inseq"
 
 
+def test_an_optional_hook_of_the_future_is_no_failure(site):
+    """A plugin may serve newer versions too, if it says so."""
+    site.install(
+        "acme-inseq",
+        """
+        import inseq_core as ic
+
+        @ic.hookimpl(optionalhook=True)
+        def inseq_holograms():
+            return []
+        """,
+    )
+
+    assert site.host().failures == ()
+
+
 class Request:
+    """What the engine gives to the hooks around a call."""
+
     input_texts = ("a",)
 
 

@@ -105,6 +105,7 @@ def test_a_taken_identifier_needs_overwrite():
     ("register", "given"),
     [
         (inseq.register_step_function, "probability"),
+        (inseq.register_step_function, lambda: 1.0),
         (inseq.register_aggregation_function, None),
         (inseq.register_attribution_method, 3),
         (inseq.register_attribution_method, dict),

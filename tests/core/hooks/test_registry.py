@@ -109,6 +109,19 @@ def test_a_name_that_is_no_name_is_unknown(host, name):
         host.methods.get(name)
 
 
+def test_what_follows_a_colon_is_a_parameter_of_the_family(host):
+    """ "captum:DeepLift" is one registered method with one of its parameters filled in."""
+    family = ic.MethodSpec(name="family", factory=dict, summary="A family.", variants="algorithm")
+    host.methods.register(family)
+
+    entry = host.methods.get("family:Best")
+
+    assert entry.spec == family and entry.preset == {"algorithm": "Best"}
+    for name in ("saliency:Best", "family:", "nobody:Best"):
+        with pytest.raises(UnknownNameError):
+            host.methods.get(name)
+
+
 def test_session_entries_say_so(host):
     """Provenance of a result shows that a method came from a notebook."""
     entry = host.methods.register(method("mine"))

@@ -199,7 +199,7 @@ class PluginHost:
         self._load().register(plugin, source)
 
     def _registry(self, kind: Kind[Any]) -> Registry[Any]:
-        return Registry(kind, lambda: self._gather(kind), lambda name: self._absence(kind, name))
+        return Registry(kind, lambda: self._gather(kind), lambda name: self._absence(kind, name), self._lock)
 
     def _load(self) -> LoadedPlugins:
         with self._lock:

@@ -53,6 +53,11 @@ def register_step_function(
         AlreadyRegisteredError: the id is taken.
         InvalidArgumentError: ``fn`` is not callable, or a field has a wrong value.
     """
+    if callable(fn) and not _takes_anything(fn):
+        raise InvalidArgumentError(
+            f"The step function {identifier!r} takes no arguments, so it cannot look at the model's output.\n"
+            "  Write it as fn(args), or with documented keywords as fn(forward_output, target_ids, **kwargs)."
+        )
     if aggregate_map is not None:
         fields["aggregate_map"] = dict(aggregate_map)
     spec = _spec(StepFunctionSpec, "register_step_function()", fn, identifier, fields)
@@ -201,6 +206,13 @@ def _spec(spec: type[SpecT], where: str, given: Any, identifier: str | None, fie
     )
     fields.setdefault("summary", _first_line(given) or f"{name}, registered in this session.")
     return spec(**{"name": name, str(spec.LAZY): given, **fields})
+
+
+def _takes_anything(fn: Callable[..., Any]) -> bool:
+    try:
+        return bool(inspect.signature(fn).parameters)
+    except (TypeError, ValueError):  # functions written in C may have no signature
+        return True
 
 
 def _first_line(given: Any) -> str:

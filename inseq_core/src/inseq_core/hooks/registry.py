@@ -131,6 +131,7 @@ class Registry(Generic[SpecT]):
         kind: what it holds.
         gather: asks the plugins, once, when the registry is first used.
         absence: for an unknown name, what could be installed (name -> distribution) and a last sentence.
+        lock: the host's, so that no two threads can wait for each other's.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Registry(Generic[SpecT]):
         kind: Kind[SpecT],
         gather: Callable[[], Iterable[Entry[SpecT]]] = _no_entries,
         absence: Callable[[object], tuple[Mapping[str, str], str]] = _no_help,
+        lock: threading.RLock | None = None,
     ) -> None:
         self.kind = kind
         self._gather = gather
@@ -145,7 +147,7 @@ class Registry(Generic[SpecT]):
         self._found: dict[str, tuple[Entry[SpecT], ...]] | None = None
         self._session: dict[str, Entry[SpecT]] = {}
         self._is_filling = False
-        self._lock = threading.RLock()
+        self._lock = lock if lock is not None else threading.RLock()
 
     def names(self) -> list[str]:
         """Names that exist, in alphabetical order; also those in conflict."""
@@ -171,7 +173,7 @@ class Registry(Generic[SpecT]):
         raise self.unknown(name)
 
     def _variant(self, name: str) -> Entry[SpecT]:
-        """The entry of "captum:DeepLift": that of "captum", with the parameter that its spec names filled in."""
+        """The entry of "captum:DeepLift": that of "captum", and the parameter that its spec names."""
         family, _, variant = name.partition(":")
         entry = self.get(family) if family in self.names() else None
         parameter = getattr(entry.spec, "variants", "") if entry is not None else ""

@@ -122,8 +122,8 @@ class MethodSpec:
         passes: cost in model passes, as a short formula in its parameters ("n_steps").
         per_text: works on one text at a time (removal methods: the batch is filled with versions of the
             text).
-        variants: name of the parameter that takes what follows a colon ("captum:DeepLift" -> algorithm="DeepLift"); "" for
-            methods without variants.
+        variants: name of the parameter that takes what follows a colon in the name that a user gives
+            ("captum:DeepLift" is captum with algorithm="DeepLift"); "" for methods without variants.
         all_steps: wants every step of a text in one context, instead of chunks of steps on their prefixes.
         when: when to use it, and when not.
     """
@@ -148,6 +148,7 @@ class MethodSpec:
     passes: str = attrs.field(default="1", validator=_text)
     per_text: bool = attrs.field(default=False, validator=_flag)
     all_steps: bool = attrs.field(default=False, validator=_flag)
+    variants: str = attrs.field(default="", validator=_text)
     when: str = attrs.field(default="", validator=_text)
 
 
