@@ -1,7 +1,8 @@
 """Errors: what was wrong with the value shown, and what to do about it.
 
-Everything that a user, a file or a plugin can cause is an ``InseqError``. Children also derive from the built-in
-exception that a caller would expect (``ValueError``, ``TypeError``, ``OSError`` …), so that both kinds of ``except`` work.
+Everything that a user, a file or a plugin can cause is an ``InseqError``. Children also derive from the
+built-in exception that a caller would expect (``ValueError``, ``TypeError``, ``OSError`` …), so that both
+kinds of ``except`` work.
 """
 
 from __future__ import annotations
@@ -111,14 +112,20 @@ def listed(names: Iterable[str], limit: int = 12) -> str:
 
 def closest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate that is most like ``name``, if any is like it at all."""
-    matches = difflib.get_close_matches(str(name).lower(), {c.lower(): c for c in candidates}, n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(
+        str(name).lower(), {c.lower(): c for c in candidates}, n=1, cutoff=0.6
+    )
     if not matches:
         return None
     return next(c for c in candidates if c.lower() == matches[0])
 
 
 def unknown_name(
-    kind: str, name: object, installed: Sequence[str], installable: Mapping[str, str] | None = None, note: str = ""
+    kind: str,
+    name: object,
+    installed: Sequence[str],
+    installable: Mapping[str, str] | None = None,
+    note: str = "",
 ) -> UnknownNameError:
     """What did I mean, what exists, what do I install.
 
@@ -135,7 +142,8 @@ def unknown_name(
     if str(name) in installable:
         message = f"The {kind} {name!r} is not installed: pip install {installable[str(name)]}"
     elif guess is not None:
-        message += f" Did you mean {guess!r}?"
+        package = installable.get(guess) if guess not in installed else None
+        message += f" Did you mean {guess!r}{f' (pip install {package})' if package else ''}?"
     message += f"\n  Installed: {listed(sorted(installed), 40) or 'none'}."
     missing = [f"{n} (pip install {dist})" for n, dist in sorted(installable.items()) if n not in installed]
     if missing:
@@ -157,7 +165,9 @@ def unknown_argument(name: str, where: str, accepted: Mapping[str, Sequence[str]
     guess = closest(name, every)
     hint = f" Did you mean {guess!r}?" if guess else ""
     owners = "; ".join(f"{owner}: {listed(names, 30) or 'none'}" for owner, names in accepted.items())
-    return UnknownArgumentError(f"{where} got an argument that nobody takes: {name!r}.{hint}\n  Accepted by {owners}.")
+    return UnknownArgumentError(
+        f"{where} got an argument that nobody takes: {name!r}.{hint}\n  Accepted by {owners}."
+    )
 
 
 def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError:

@@ -64,6 +64,12 @@ def test_a_known_name_of_an_absent_package_says_what_to_install(host):
         host.methods.get("lime")
 
 
+def test_a_misspelt_name_of_an_absent_package_says_what_it_is_and_what_to_install(host):
+    """The nearest name may be one that is not there yet."""
+    with pytest.raises(UnknownNameError, match=r"mean 'kernel_shap' \(pip install inseq-perturbation\)\?"):
+        host.methods.get("kernal_shap")
+
+
 def test_an_installed_package_is_not_offered_for_installation():
     """If it is there and does not give the name, installing it again will not help; its failure will."""
 
@@ -240,6 +246,19 @@ def test_an_unknown_kind_has_its_error(host):
     """Also for ``unregister("method", …)`` typed from memory."""
     with pytest.raises(UnknownNameError, match="Did you mean 'viewers'"):
         host.registry("viewrs")
+
+
+@pytest.mark.parametrize("kind", sorted(KNOWN))
+def test_what_our_packages_provide_is_in_the_phone_book(kind):
+    """A new method of ours is to be found before its package is installed: add it to known.py."""
+    ours = {package for names in KNOWN.values() for package in names.values()}
+    provided = {
+        entry.name: entry.provenance.distribution
+        for entry in PluginHost(disabled=[]).registry(kind).entries()
+        if entry.provenance.distribution in ours
+    }
+
+    assert {name: KNOWN[kind].get(name) for name in provided} == provided
 
 
 def test_what_is_known_elsewhere_is_of_existing_kinds():

@@ -36,7 +36,7 @@ def plugins(as_json: bool, verbose: bool) -> None:
     for block in _blocks(reports):
         console.print(block)
     for failure in host.failures:
-        console.print(f"Failed: {failure}", style="red", markup=False)
+        console.print(f"Failed: {failure}", style="red", markup=False, soft_wrap=True)
         if verbose and failure.traceback:
             console.print(failure.traceback.rstrip(), markup=False, soft_wrap=True)
     for registry in (host.registry(key) for key in sorted({key for r in reports for key in r.conflicts})):

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 _METHODS: Mapping[str, tuple[str, ...]] = {
     "inseq-captum": (
+        "captum",
         "saliency",
         "input_x_gradient",
         "integrated_gradients",

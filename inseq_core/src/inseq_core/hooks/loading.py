@@ -17,7 +17,7 @@ import pluggy
 from inseq_core.errors import PluginError, closest, listed
 from inseq_core.hooks import hookspecs
 from inseq_core.hooks.discovery import Candidate, discover, is_disabled
-from inseq_core.hooks.provenance import Failure, Provenance
+from inseq_core.hooks.provenance import Failure, Provenance, one_line
 
 _PREFIX = f"{hookspecs.PROJECT}_"
 
@@ -69,7 +69,7 @@ class LoadedPlugins:
                 f"one of its hooks has another signature in this inseq-core: {detail}"
             ) from error
         except BaseException as error:  # objects with attributes that raise, or exit
-            raise PluginError(f"{type(error).__name__}: {error}") from error
+            raise PluginError(one_line(error)) from error
         try:
             self.manager.check_pending()
         except pluggy.PluginValidationError as error:
