@@ -87,6 +87,14 @@ class FileFormatError(InseqError, ValueError):
     """A file that is not a saved attribution, is damaged, or is newer than this version."""
 
 
+class SavedFileExistsError(InseqError, ValueError, FileExistsError):
+    """Something stands where an attribution is to be saved, and may not be replaced."""
+
+
+class SavedFileMissingError(InseqError, FileNotFoundError):
+    """There is no file to load."""
+
+
 class MergeError(InseqError, ValueError):
     """Outputs that do not belong together."""
 
