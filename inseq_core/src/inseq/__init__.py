@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from inseq_core.hooks.registration import register_step_function as register_step_function
     from inseq_core.model import AttributionModel as AttributionModel
     from inseq_core.model import load_model as load_model
+    from inseq_core.store.files import load_attributions as load_attributions
     from inseq_core.version import get_version as get_version
     from inseq_core.view.show import show_attributions as show_attributions
     from inseq_core.view.show import show_granular_attributions as show_granular_attributions
@@ -102,6 +103,7 @@ _NAMES = {
         "AttributionModel",
         "load_model",
     ),
+    "inseq_core.store.files": ("load_attributions",),
     "inseq_core.version": (
         "__version__",
         "get_version",

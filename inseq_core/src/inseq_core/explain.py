@@ -173,7 +173,7 @@ def _parameters(entry: Entry[Any]) -> list[str]:
         try:
             parameters = [p for p in parameters_of(entry.load()) if p.name not in entry.preset]
         except InseqError as error:
-            return [f"  {'Parameters':<{_LABEL}}unknown: {error}"]
+            return _wrapped(f"unknown: {error}", " " * (_LABEL + 2), first=f"  {'Parameters':<{_LABEL}}")
         if not parameters:
             return [f"  {'Parameters':<{_LABEL}}none"]
         lines = ["  Parameters"]
