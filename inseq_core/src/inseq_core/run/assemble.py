@@ -14,11 +14,11 @@ from typing import Any
 import attrs
 import numpy as np
 
+from inseq_core.aggregate.functions import find_function
 from inseq_core.contracts.context import AttributionContext
 from inseq_core.data.batch import EncodedText
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import MethodOutputError
-from inseq_core.hooks import aggregation_functions
 from inseq_core.run.request import AttributeRequest
 from inseq_core.run.rows import RowSet
 from inseq_core.run.score import check_finite
@@ -178,7 +178,7 @@ class Ledger:
         if not self.reduced:
             return values
         for name in self.request.method.spec.default_aggregation:
-            values = aggregation_functions().get(name).load()(values, axis=-1)
+            values = find_function(name)(values, -1)
         return values
 
     def _is_too_much(self, trailing: Sequence[int]) -> bool:

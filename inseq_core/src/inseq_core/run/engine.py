@@ -7,6 +7,7 @@ Axes: R rows.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
@@ -32,6 +33,8 @@ from inseq_core.run.score import step_scores
 
 Spans = Sequence[tuple[int, int]]
 
+_LOG = logging.getLogger(__name__)
+
 
 def attribute(request: AttributeRequest) -> FeatureAttributionOutput:
     """Attribute every step of every text of a request."""
@@ -41,11 +44,13 @@ def attribute(request: AttributeRequest) -> FeatureAttributionOutput:
         texts = prepare(request)
         spans = attributed_spans(texts, request.starts, request.ends)
         ledger, cache = Ledger.of(request, texts, spans), {}
+        _LOG.info("%s on %s: %d texts", request.method.name, request.profile.name, len(texts))
         with _progress(request, spans) as advance:
             for rows in _batches(request, texts, spans):
                 _attribute(rows, ledger, cache, advance)
                 ledger.put_step_scores(rows, step_scores(request, rows, cache))
     counts = spent(before, request.adapter.counts)
+    _LOG.info("done in %.2f s %s", time.perf_counter() - began, counts or "")
     output = results(ledger, seconds=time.perf_counter() - began, counts=counts, warned=warned)
     get_host().after_attribute(request, output)
     return output
@@ -75,6 +80,7 @@ def _attribute(rows: RowSet, ledger: Ledger, cache: MutableMapping[Any, Any], ad
 
     def run(chosen: IntArray) -> None:
         part = rows.take(chosen)
+        _LOG.debug("%d steps of %d texts, prefix %d", len(part), len(part.batch), part.grid.prefix_length)
         ctx = adapter.context(_context(part, ledger, cache))
         ledger.put(part, ctx, request.method.instance.attribute(ctx))
         advance(len(part))

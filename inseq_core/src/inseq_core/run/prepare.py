@@ -30,10 +30,10 @@ def prepare(request: AttributeRequest) -> tuple[EncodedText, ...]:
     if not request.is_forced:
         _check_room(request, started)
         started = _generate(request, started)
-    texts = [_finish(request, text, g) for text, g in zip(started, given, strict=True)]
-    for i, text in enumerate(texts):
-        _check_length(request, f"text {i}" if len(texts) > 1 else "the text", text)
-    return tuple(texts)
+    else:
+        for i, text in enumerate(started):
+            _check_length(request, _named(started, i), text)
+    return tuple(_finish(request, text) for text in started)
 
 
 def _encode_input(request: AttributeRequest, text: InputText) -> EncodedInput:
@@ -79,7 +79,6 @@ def _begin(request: AttributeRequest, index: int, given: EncodedInput) -> Encode
 
 def _generate(request: AttributeRequest, texts: list[EncodedText]) -> list[EncodedText]:
     """The same texts with what the model adds, ``batch_size`` of them at a time."""
-
     size = request.options.batch_size or len(texts)
     parts = [texts[first : first + size] for first in range(0, len(texts), size)]
     args = request.options.generation_args
@@ -88,7 +87,7 @@ def _generate(request: AttributeRequest, texts: list[EncodedText]) -> list[Encod
     return [attrs.evolve(text, target_ids=i) for text, i in zip(texts, ids, strict=True)]
 
 
-def _finish(request: AttributeRequest, text: EncodedText, given: EncodedInput) -> EncodedText:
+def _finish(request: AttributeRequest, text: EncodedText) -> EncodedText:
     """Without the special tokens that are to be skipped, and with the text of what was generated."""
     adapter = request.adapter
     if request.options.skip_special_tokens:
@@ -102,12 +101,16 @@ def _finish(request: AttributeRequest, text: EncodedText, given: EncodedInput) -
     return attrs.evolve(text, generated_text=adapter.decode(text.target_ids.tolist()))
 
 
+def _named(texts: Sequence[EncodedText], i: int) -> str:
+    return f"text {i}" if len(texts) > 1 else "the text"
+
+
 def _check_room(request: AttributeRequest, texts: Sequence[EncodedText]) -> None:
     """Prompts and sources that do not fit, and prompts that leave no room for what is asked for."""
     limit = request.profile.max_target
     asked = request.options.generation_args.get("max_new_tokens", 0)
     for i, text in enumerate(texts):
-        name = f"text {i}" if len(texts) > 1 else "the text"
+        name = _named(texts, i)
         _check_length(request, name, text)
         if limit is not None and isinstance(asked, int) and len(text.target_ids) + asked > limit:
             raise TextTooLongError(
@@ -119,19 +122,17 @@ def _check_room(request: AttributeRequest, texts: Sequence[EncodedText]) -> None
 
 def _check_length(request: AttributeRequest, name: str, text: EncodedText) -> None:
     profile = request.profile
-    if request.is_encoder_decoder or len(text.target_ids):
-        sides = [
-            ("target", text.target_ids, profile.max_target),
-            ("source", text.source_ids, profile.max_source),
-        ]
-        for side, ids, limit in sides:
-            if ids is not None and limit is not None and len(ids) > limit:
-                raise TextTooLongError(
-                    f"{name} has {len(ids)} {side} tokens: {profile.name} has {limit} positions.\n"
-                    "  Shorten it, or cut its end off with truncation=True."
-                )
-        return
-    raise InvalidArgumentError(
-        f"{name} has no tokens, and {profile.name} has no start token to begin with: {text.input_text!r}.\n"
-        "  Give it at least one word."
-    )
+    if not len(text.target_ids):
+        raise InvalidArgumentError(
+            f"{name} has no tokens, and {profile.name} has no start token: {text.input_text!r}.\n"
+            "  Give it at least one word."
+        )
+    for side, ids, limit in (
+        ("target", text.target_ids, profile.max_target),
+        ("source", text.source_ids, profile.max_source),
+    ):
+        if ids is not None and limit is not None and len(ids) > limit:
+            raise TextTooLongError(
+                f"{name} has {len(ids)} {side} tokens: {profile.name} has {limit} positions.\n"
+                "  Shorten it, or cut an input off at the end with truncation=True."
+            )

@@ -185,7 +185,7 @@ def build_request(
     takers = [
         attrs.evolve(
             Taker.of(f"method {entry.name!r}", factory, "attribution_args", dicts["attribution_args"]),
-            defaults=defaults,
+            defaults={**defaults, **entry.preset},
         ),
         Taker.of(
             f"attributed function {attributed.name!r}",

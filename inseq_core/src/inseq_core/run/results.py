@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from inseq_core.aggregate.functions import find_function
+from inseq_core.aggregate.scores import reduced_meaning
 from inseq_core.contracts.adapter import TokenTexts
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput, FeatureAttributionStepOutput
 from inseq_core.data.batch import EncodedText
@@ -19,6 +21,7 @@ from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.data.scores import ScoreMeaning
 from inseq_core.data.token import Segment, TokenWithId
 from inseq_core.run.assemble import Ledger, TextScores
+from inseq_core.run.provenance import versions
 from inseq_core.run.request import AttributeRequest
 
 
@@ -100,17 +103,12 @@ def clean(request: AttributeRequest, ids: Sequence[int] | np.ndarray, tokens: Se
 
 def _meaning(ledger: Ledger, is_granular: bool) -> ScoreMeaning:
     """What the scores stand for, also after trailing axes were reduced."""
-    from inseq_core.hooks import aggregation_functions
-
     spec = ledger.request.method.spec
-    signed, additive, complete = spec.signed, spec.additive, spec.complete
+    meaning = ScoreMeaning(signed=spec.signed, additive=spec.additive, complete=spec.complete)
     if ledger.reduced and not is_granular:
         for name in spec.default_aggregation:
-            function = aggregation_functions().get(name).spec
-            signed = signed and function.signed
-            additive = additive and function.additive
-            complete = complete and function.additive
-    return ScoreMeaning(signed=signed, additive=additive, complete=complete)
+            meaning = reduced_meaning(meaning, find_function(name))
+    return meaning
 
 
 def _feature_segments(features: FeatureSet | None, text: EncodedText) -> Iterator[Segment]:
@@ -133,8 +131,6 @@ def _feature_segments(features: FeatureSet | None, text: EncodedText) -> Iterato
 def _info(
     ledger: Ledger, seconds: float, counts: Mapping[str, int], warned: Sequence[str]
 ) -> AttributionInfo:
-    from inseq_core.run.provenance import versions
-
     request, spec = ledger.request, ledger.request.method.spec
     options, profile, provenance = request.options, request.profile, request.method.entry.provenance
     n_texts = len(ledger.texts)

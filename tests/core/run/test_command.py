@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from inseq_core.cli.main import program
+from inseq_core.data.output import FeatureAttributionOutput
+from inseq_core.hooks import ModelSpec, get_host
+
+
+@pytest.fixture(autouse=True)
+def carried():
+    """A toy by a name that needs no framework option."""
+    for name in ("toy-lm", "toy-translator"):
+        spec = ModelSpec(name=name, location=lambda name=name: name, summary="A toy.", framework="toy")
+        get_host().models.register(spec)
+    yield
+    for name in ("toy-lm", "toy-translator"):
+        get_host().models.unregister(name)
+
+
+def run(*arguments, model="toy-lm", method="leave_out"):
+    """``inseq attribute`` with these arguments."""
+    return CliRunner().invoke(program, ["attribute", "-m", model, "-a", method, *arguments])
+
+
+def saved(tmp_path, *arguments, **options):
+    """The result that the command saved."""
+    path = tmp_path / "out.json"
+    result = run(*arguments, "--hide", "-o", str(path), **options)
+    assert result.exit_code == 0, result.output
+    return FeatureAttributionOutput.load(path)
+
+
+def test_one_command_shows_a_table():
+    """Source tokens, steps, and the step scores below."""
+    result = run("-i", "the dog sees", "--step_scores", "probability")
+
+    assert result.exit_code == 0, result.output
+    for text in ("the", "sees", "probability"):
+        assert text in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-i", "the dog", "a cat"),
+        ("-i", "the dog", "-i", "a cat"),
+        ("--input_texts", "the dog", "a cat"),
+        ("--input-texts", "the dog", "--input-texts=a cat"),
+    ],
+)
+def test_several_texts_follow_one_another_or_are_repeated(tmp_path, arguments):
+    """And one text is never a list of its characters."""
+    assert saved(tmp_path, *arguments).info.input_texts == ("the dog", "a cat")
+
+
+def test_options_are_written_with_underscores_or_hyphens(tmp_path):
+    """Scripts for the peer and habits of the shell both work."""
+    a = saved(tmp_path, "-i", "the dog", "--attributed_fn", "logit", "--start_pos", "-2")
+    b = saved(tmp_path, "-i", "the dog", "--attributed-fn", "logit", "--start-pos", "-2")
+
+    assert a[0] == b[0] and a.info.attributed_fn == "logit" and a[0].n_steps == 2
+
+
+def test_every_option_reaches_the_call(tmp_path):
+    """The peer ignored its --device and others."""
+    out = saved(
+        tmp_path,
+        *(
+            "-i",
+            "the dog",
+            "-g",
+            "a cat sees it",
+            "-fn",
+            "logit",
+            "-bs",
+            "1",
+            "-s",
+            "2",
+            "-e",
+            "4",
+            "--seed",
+            "7",
+        ),
+        *("--step_scores", "probability", "entropy", "--attribute_target", "--eos"),
+        *("--output_step_attributions", "--attribution_kwargs", '{"sign": -1.0, "features": "word"}'),
+        model="toy-translator",
+    )
+
+    info = out.info
+    assert (info.attr_pos_start, info.attr_pos_end, info.seed) == (2, 4, 7)
+    assert info.attributed_fn == "logit" and info.step_scores == ("probability", "entropy")
+    assert info.attribute_target and info.include_eos_baseline and info.output_step_attributions
+    assert info.attribution_args["sign"] == -1.0 and out[0].feature_kind == "word"
+    assert info.constrained_decoding and info.generated_texts == ("a cat sees it",)
+    generated = saved(tmp_path, "-i", "the dog", "--generation_kwargs", '{"max_new_tokens": 2}')
+    assert generated.info.generation_args == {"max_new_tokens": 2} and generated[0].n_steps == 2
+
+
+def test_loading_options_reach_the_framework():
+    """The toy accepts no such argument, and says so."""
+    result = run("-i", "the dog", "--model_kwargs", '{"nonsense": 1}')
+
+    assert result.exit_code != 0 and "nonsense" in str(result.exception or result.output)
+
+
+def test_aggregators_and_selectors_are_applied_in_order(tmp_path):
+    """positional: 100 · step + position in every entry of (layer, hidden)."""
+    common = ("-i", "the dog", "--generation_kwargs", '{"max_new_tokens": 2}')
+    out = saved(
+        tmp_path,
+        *common,
+        *("--attribution_aggregators", "sum", "mean", "--attribution_selectors", "1"),
+        method="positional",
+    )
+    assert out[0].target_attributions[:3, 0].tolist() == [300.0, 301.0, 302.0]
+
+    normalized = saved(
+        tmp_path,
+        *common,
+        "--attribution_aggregators",
+        "sum",
+        "sum",
+        "--normalize_attributions",
+        method="positional",
+    )
+    assert normalized[0].target_attributions[:3, 0].sum() == pytest.approx(1.0, rel=1e-6)
+    rescaled = saved(tmp_path, *common, "--rescale_attributions", method="positional")
+    assert rescaled[0].maximum == pytest.approx(1.0, rel=1e-6)
+
+
+def test_the_saved_file_is_granular_unless_aggregated(tmp_path):
+    """Raw scores are what one can go on with."""
+    assert saved(tmp_path, "-i", "the dog", method="positional")[0].axes == ("layer", "hidden")
+    assert saved(tmp_path, "-i", "the dog", "--aggregate_output", method="positional")[0].axes == ()
+
+
+def test_a_picture_is_written_as_one_page(tmp_path):
+    """--viz_path; with --hide nothing is printed but where it is."""
+    path = tmp_path / "picture.html"
+    result = run("-i", "the dog", "a cat", "--viz_path", str(path), "--hide")
+
+    page = path.read_text(encoding="utf-8")
+    assert result.exit_code == 0 and "<" in page and "dog" in page and "cat" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "--input_texts"),
+        (("-i", "the dog", "--hide"), "--save_path or --viz_path"),
+        (("-i", "the dog", "--attribution_kwargs", "{n: 1}"), "is not JSON"),
+        (("-i", "the dog", "--attribution_kwargs", "[1]"), "JSON list"),
+        (("-i", "the dog", "--attribution_kwargs", '{"seed": 1}'), "an option of its own"),
+        (("-i", "the dog", "--attribution_kwargs", '{"sgn": 1}'), "Did you mean 'sign'"),
+        (("-i", "the dog", "-fn", "entropi"), "Did you mean 'entropy'"),
+        (("-i", "the dog", "--step_scores", "entropi"), "Did you mean 'entropy'"),
+        (("-i", "the dog", "-o", "/no/such/folder/x.json"), "does not exist"),
+        (("-i", "the dog", "--aggregate_output"), "--save_path"),
+        (("-i", "the dog", "--normalize_attributions", "--rescale_attributions"), "one of"),
+        (("-i", "the dog", "-s", "99"), "attr_pos_start = 99"),
+        (("-i", "the dog", "-bs", "0"), "batch_size = 0"),
+        (("-i", "the dog", "--atribute_target"), "--attribute_target"),
+    ],
+)
+def test_bad_input_is_one_friendly_message(arguments, said):
+    """No traceback, exit status not zero."""
+    result = run(*arguments)
+
+    assert result.exit_code != 0
+    assert said in result.output and "Traceback" not in result.output
+
+
+def test_verbose_tells_what_is_done(caplog):
+    """-v and -vv differ."""
+    import logging
+
+    run("-i", "the dog", "-vv")
+    assert logging.getLogger("inseq_core").level == logging.DEBUG
+    run("-i", "the dog", "-v")
+    assert logging.getLogger("inseq_core").level == logging.INFO
+    run("-i", "the dog")
+    assert logging.getLogger("inseq_core").level == logging.WARNING
+
+
+def test_a_saved_file_is_plain_json(tmp_path):
+    """Readable by anyone, executed by nobody."""
+    path = tmp_path / "out.json"
+    run("-i", "the dog", "--hide", "-o", str(path))
+
+    assert isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
