@@ -1,0 +1,265 @@
+"""From results to pictures: rows, columns, digits and colours, decided once for every medium."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from inseq_core.data.attribution import FeatureAttributionSequenceOutput
+from inseq_core.data.output import FeatureAttributionOutput
+from inseq_core.data.scores import ScoreArray
+from inseq_core.errors import InvalidArgumentError, invalid
+from inseq_core.view.colors import ColorScale, color_scale
+from inseq_core.view.granular import BrowsedAxis, Choice, Dim, Span, axis_number, with_all
+from inseq_core.view.heading import Heading, heading, reading
+from inseq_core.view.numbers import NumberFormat, exact_decimals, number_format
+from inseq_core.view.table import ScoreTable, score_table
+from inseq_core.view.tokens import StepText, WrapAfter, highlight_scale, step_texts
+
+_TERMINAL_SIZE = 100
+"""Inputs and steps that a terminal shows unless asked for more: some ten screens."""
+_PAGE_STEPS = 1000
+_PAGE_CELLS = 150_000
+"""Scores of one text that a page shows unless asked for more: some three megabytes."""
+
+Attributions = (
+    FeatureAttributionOutput | FeatureAttributionSequenceOutput | Iterable[FeatureAttributionSequenceOutput]
+)
+Info = Mapping[str, Any] | None
+Reduced = tuple[bool, ...]
+"""For each trailing axis, whether a slice has *all* of it."""
+
+
+@attrs.frozen(kw_only=True)
+class Look:
+    """How scores are coloured and written.
+
+    Attributes:
+        decimals: those of an exact score.
+    """
+
+    colors: ColorScale
+    numbers: NumberFormat
+    decimals: int
+
+
+@attrs.frozen(kw_only=True)
+class PlannedText:
+    """One text's table.
+
+    Attributes:
+        table: its values are (I, T, *axes), *all* of each axis included.
+        axes: what can be leafed through.
+        first: the entry of each axis that a page begins with.
+    """
+
+    table: ScoreTable
+    axes: tuple[BrowsedAxis, ...] = ()
+    first: tuple[int, ...] = ()
+
+    def reduced(self, index: Sequence[int]) -> Reduced:
+        """Which axes a slice has *all* of."""
+        return tuple(entry == len(axis.entries) for axis, entry in zip(self.axes, index, strict=True))
+
+
+@attrs.frozen(kw_only=True)
+class TablePlan:
+    """Tables that share their colours, before they are drawn.
+
+    Attributes:
+        looks: which axes are reduced -> how those slices look; single entries of an axis and *all* of it
+            may differ by orders of magnitude.
+        shown_axis: the axis that a terminal goes through.
+    """
+
+    texts: tuple[PlannedText, ...]
+    looks: Mapping[Reduced, Look]
+    heading: Heading
+    reading: tuple[str, ...]
+    shown_axis: int = 0
+
+    @property
+    def tables(self) -> list[ScoreTable]:
+        """Every text's table."""
+        return [text.table for text in self.texts]
+
+    @property
+    def is_granular(self) -> bool:
+        """Whether there are axes to leaf through."""
+        return any(text.axes for text in self.texts)
+
+
+@attrs.frozen(kw_only=True)
+class TokensPlan:
+    """Texts step by step, before they are drawn.
+
+    Attributes:
+        highlight, highlights: the step score that colours the attributed tokens, and its scale.
+    """
+
+    base: TablePlan
+    texts: tuple[tuple[StepText, ...], ...]
+    highlight: str | None = None
+    highlights: ColorScale | None = None
+
+
+def planned(
+    attributions: Attributions,
+    *,
+    aggregate: bool = True,
+    max_show_size: int | None = None,
+    min_val: float | None = None,
+    max_val: float | None = None,
+    show_dim: Dim | None = None,
+    slice_dims: Mapping[Dim, Span] | None = None,
+    on_page: bool = False,
+) -> TablePlan:
+    """Tables of an output's texts, aggregated or with trailing axes to leaf through.
+
+    Args:
+        aggregate: reduce trailing axes by their method's default first.
+        max_show_size: inputs and steps of a table; entries of an axis where there are trailing axes.
+        on_page: for a page, which has more room than a terminal.
+
+    Raises:
+        InvalidArgumentError: nothing to show, or texts with different axes.
+    """
+    sequences, info = _opened(attributions, aggregate)
+    if max_show_size is not None and max_show_size < 1:
+        raise invalid("max_show_size", max_show_size, "a whole number of at least 1")
+    if any(s.is_granular for s in sequences):
+        choice = Choice(show_dim=show_dim, slice_dims=slice_dims, max_show_size=max_show_size)
+        return _granular_plan(sequences, info, choice, min_val, max_val, on_page)
+    return _table_plan([_table(s, max_show_size, on_page, None) for s in sequences], info, min_val, max_val)
+
+
+def planned_tokens(
+    attributions: Attributions,
+    *,
+    aggregate: bool = True,
+    min_val: float | None = None,
+    max_val: float | None = None,
+    replace: Mapping[str, str] | None = None,
+    wrap_after: WrapAfter = None,
+    highlight: str | None = None,
+) -> TokensPlan:
+    """Texts with coloured tokens, step by step.
+
+    Raises:
+        InvalidArgumentError: scores with trailing axes that are not aggregated.
+        UnknownNameError: no step score ``highlight``.
+    """
+    sequences, info = _opened(attributions, aggregate)
+    if any(s.is_granular for s in sequences):
+        raise InvalidArgumentError(
+            f"The scores have the axes {sequences[0].axes}, and a token has one colour.\n"
+            "  Leave do_aggregation=True, aggregate before, or use show_granular()."
+        )
+    base = _table_plan([_table(s, None, True, replace) for s in sequences], info, min_val, max_val)
+    highlights = None if highlight is None else highlight_scale(base.tables, highlight)
+    colors = base.looks[()].colors
+    texts = tuple(
+        step_texts(table, colors, wrap_after=wrap_after, highlight=highlight, highlights=highlights)
+        for table in base.tables
+    )
+    return TokensPlan(base=base, texts=texts, highlight=highlight, highlights=highlights)
+
+
+def _opened(
+    attributions: Attributions, aggregate: bool
+) -> tuple[list[FeatureAttributionSequenceOutput], Info]:
+    info: Info = None
+    if isinstance(attributions, FeatureAttributionSequenceOutput):
+        sequences = [attributions]
+    elif isinstance(attributions, FeatureAttributionOutput):
+        sequences, info = list(attributions.sequence_attributions), attributions.info
+    else:
+        sequences = list(attributions) if isinstance(attributions, Iterable) else []
+        for item in [attributions] if not isinstance(attributions, Iterable) else sequences:
+            if not isinstance(item, FeatureAttributionSequenceOutput):
+                raise invalid("attributions", item, "what model.attribute() returned, or some of its texts")
+    if not sequences:
+        raise InvalidArgumentError("Nothing to show: the output holds no text.")
+    return [s.aggregate() if aggregate and s.is_granular else s for s in sequences], info
+
+
+def _table_plan(
+    tables: Sequence[ScoreTable], info: Info, min_val: float | None, max_val: float | None
+) -> TablePlan:
+    arrays = [array for table in tables for array in table.arrays]
+    colors = color_scale(arrays, signed=_is_signed(tables), min_val=min_val, max_val=max_val)
+    words = heading(info)
+    return TablePlan(
+        texts=tuple(PlannedText(table=table) for table in tables),
+        looks={(): _look(arrays, colors)},
+        heading=words,
+        reading=reading(tables, [colors], words.explains),
+    )
+
+
+def _granular_plan(
+    sequences: Sequence[FeatureAttributionSequenceOutput],
+    info: Info,
+    choice: Choice,
+    min_val: float | None,
+    max_val: float | None,
+    on_page: bool,
+) -> TablePlan:
+    axes = sequences[0].axes
+    for sequence in sequences:
+        if sequence.axes != axes:
+            raise invalid("attributions", sequence.axes, f"the same trailing axes in every text, here {axes}")
+    shown = None if choice.show_dim is None else axis_number(choice.show_dim, axes)
+    extended = [with_all(_table(s, None, on_page, None), s, choice) for s in sequences]
+    tables = [table for table, _ in extended]
+    looks = {}
+    for reduced in itertools.product((False, True), repeat=len(axes)):
+        arrays = [_entries(array, reduced) for table in tables for array in table.arrays]
+        keeps_sign = all(a.keeps_sign for a, r in zip(extended[0][1], reduced, strict=True) if r)
+        signed = _is_signed(tables) and keeps_sign
+        colors = color_scale(arrays, signed=signed, min_val=min_val, max_val=max_val)
+        looks[reduced] = _look(arrays, colors)
+    words = heading(info)
+    return TablePlan(
+        texts=tuple(
+            PlannedText(table=table, axes=browsed, first=_first_entries(browsed, shown))
+            for table, browsed in extended
+        ),
+        looks=looks,
+        heading=words,
+        reading=reading(tables, [look.colors for look in looks.values()], words.explains),
+        shown_axis=shown or 0,
+    )
+
+
+def _table(
+    sequence: FeatureAttributionSequenceOutput,
+    max_show_size: int | None,
+    on_page: bool,
+    replace: Mapping[str, str] | None,
+) -> ScoreTable:
+    max_inputs = max_steps = max_show_size or _TERMINAL_SIZE
+    if on_page and max_show_size is None:
+        max_steps = _PAGE_STEPS
+        max_inputs = max(_TERMINAL_SIZE, _PAGE_CELLS // max(1, min(sequence.n_steps, max_steps)))
+    return score_table(sequence, max_inputs=max_inputs, max_steps=max_steps, replace=replace)
+
+
+def _look(arrays: Sequence[ScoreArray], colors: ColorScale) -> Look:
+    return Look(colors=colors, numbers=number_format(arrays), decimals=exact_decimals(arrays))
+
+
+def _is_signed(tables: Sequence[ScoreTable]) -> bool:
+    return any(table.meaning.signed for table in tables)
+
+
+def _entries(values: ScoreArray, reduced: Reduced) -> ScoreArray:
+    """Of each axis its last entry, *all*, or the others."""
+    return values[(..., *(slice(-1, None) if is_all else slice(None, -1) for is_all in reduced))]
+
+
+def _first_entries(axes: Sequence[BrowsedAxis], shown: int | None) -> tuple[int, ...]:
+    return tuple(0 if a == shown else len(axis.entries) for a, axis in enumerate(axes))

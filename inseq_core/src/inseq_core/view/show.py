@@ -1,0 +1,259 @@
+"""The views by which a result is shown: a table, its trailing axes, and the text with coloured tokens.
+
+In a notebook they are HTML, elsewhere they are drawn in the terminal; ``return_html=True`` gives a whole
+page as a string.
+All texts of a call share one colour scale, so that equal colours mean equal scores.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from inseq_core.errors import InvalidArgumentError, invalid, unknown_name
+from inseq_core.view.granular import Dim, Span
+from inseq_core.view.plan import Attributions, TablePlan, TokensPlan, planned, planned_tokens
+from inseq_core.view.tokens import WrapAfter
+
+PageView = Literal["table", "granular", "tokens"]
+
+
+def show_attributions(
+    attributions: Attributions,
+    min_val: float | None = None,
+    max_val: float | None = None,
+    max_show_size: int | None = None,
+    show_dim: Dim | None = None,
+    slice_dims: Mapping[Dim, Span] | None = None,
+    display: bool = True,
+    return_html: bool = False,
+    return_figure: bool = False,
+    do_aggregation: bool = True,
+) -> Any:
+    """Scores as a table: inputs in rows, steps in columns, step scores below.
+
+    Args:
+        attributions: the output of ``attribute()``, one of its texts, or several texts.
+        min_val, max_val: scores that get the strongest colours (by default the largest absolute score).
+        max_show_size: at most so many inputs (those with the largest scores) and so many steps (the
+            first ones). By default a terminal shows 100 inputs and 100 steps, a page everything up to
+            some hundred thousand scores.
+        show_dim, slice_dims: for scores that keep their trailing axes, as in ``show_granular_attributions``.
+        display: show it now.
+        return_html: return the page.
+        return_figure: return a matplotlib figure instead.
+        do_aggregation: aggregate scores with trailing axes by their method's default first.
+
+    Returns:
+        The page as a string, the figure, or None.
+
+    Raises:
+        InvalidArgumentError: nothing to show, or arguments that do not go together.
+    """
+    plan = planned(
+        attributions,
+        aggregate=do_aggregation,
+        max_show_size=max_show_size,
+        min_val=min_val,
+        max_val=max_val,
+        show_dim=show_dim,
+        slice_dims=slice_dims,
+        on_page=_is_page(return_html),
+    )
+    return _presented(plan, display, return_html, return_figure)
+
+
+def show_granular_attributions(
+    attributions: Attributions,
+    max_show_size: int | None = None,
+    min_val: float | None = None,
+    max_val: float | None = None,
+    show_dim: Dim | None = None,
+    slice_dims: Mapping[Dim, Span] | None = None,
+    display: bool = True,
+    return_html: bool = False,
+    return_figure: bool = False,
+) -> Any:
+    """Raw scores with their trailing axes (layer, head, dimension) to leaf through.
+
+    On a page each axis has a slider, and a box that reduces it as the method's default aggregation does.
+    In a terminal one axis is shown entry by entry, the others reduced. Scores without trailing axes are
+    shown as a table.
+
+    Args:
+        attributions: as in ``show_attributions``; they are not aggregated.
+        max_show_size: at most so many entries of an axis (by default 20), those with the largest scores.
+        min_val, max_val: scores that get the strongest colours.
+        show_dim: the axis to begin with: its name, or its number in the array (from 2). By default the
+            first in a terminal; a page begins with every axis reduced.
+        slice_dims: axis -> (start, end) of the entries to look at.
+        display, return_html, return_figure: as in ``show_attributions``.
+
+    Raises:
+        UnknownNameError: no such axis. InvalidArgumentError: as in ``show_attributions``.
+    """
+    plan = planned(
+        attributions,
+        aggregate=False,
+        max_show_size=max_show_size,
+        min_val=min_val,
+        max_val=max_val,
+        show_dim=show_dim,
+        slice_dims=slice_dims,
+        on_page=_is_page(return_html),
+    )
+    return _presented(plan, display, return_html, return_figure)
+
+
+def show_token_attributions(
+    attributions: Attributions,
+    min_val: float | None = None,
+    max_val: float | None = None,
+    display: bool = True,
+    return_html: bool = False,
+    return_figure: bool = False,
+    replace_char: Mapping[str, str] | None = None,
+    wrap_after: WrapAfter = None,
+    step_score_highlight: str | None = None,
+    do_aggregation: bool = True,
+) -> Any:
+    """The text before each step with its tokens coloured, one step a paragraph.
+
+    Args:
+        attributions, min_val, max_val, display, return_html, return_figure, do_aggregation: as in
+            ``show_attributions``.
+        replace_char: strings to replace in every token.
+        wrap_after: where lines end: after so many tokens, after a token, after any of several (``".!?"``).
+        step_score_highlight: a step score that colours the generated tokens themselves.
+
+    Raises:
+        UnknownNameError: no such step score. InvalidArgumentError: as in ``show_attributions``.
+    """
+    plan = planned_tokens(
+        attributions,
+        aggregate=do_aggregation,
+        min_val=min_val,
+        max_val=max_val,
+        replace=replace_char,
+        wrap_after=wrap_after,
+        highlight=step_score_highlight,
+    )
+    return _presented(plan, display, return_html, return_figure)
+
+
+def save_html(
+    attributions: Attributions,
+    path: str | os.PathLike[str],
+    *,
+    view: PageView = "table",
+    min_val: float | None = None,
+    max_val: float | None = None,
+    max_show_size: int | None = None,
+) -> Path:
+    """Write the page to a file, all of it or nothing.
+
+    Args:
+        attributions: as in ``show_attributions``.
+        path: the file; one that is there is replaced.
+        view: "table" (aggregated scores), "granular" (raw scores) or "tokens".
+        min_val, max_val, max_show_size: as in the view's own function.
+
+    Returns:
+        The path.
+
+    Raises:
+        InvalidArgumentError: the folder does not exist. UnknownNameError: no such view.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise invalid("path", str(target), f"a file in a folder that exists; {str(target.parent)!r} does not")
+    if target.is_dir():
+        raise invalid("path", str(target), "a file, not a folder")
+    if view == "table":
+        html = show_attributions(
+            attributions, min_val, max_val, max_show_size, display=False, return_html=True
+        )
+    elif view == "granular":
+        html = show_granular_attributions(
+            attributions, max_show_size, min_val, max_val, display=False, return_html=True
+        )
+    elif view == "tokens":
+        html = show_token_attributions(attributions, min_val, max_val, display=False, return_html=True)
+    else:
+        raise unknown_name("view", view, ["granular", "table", "tokens"])
+    _write_whole(target, html)
+    return target
+
+
+def html_fragment(attributions: Attributions) -> str:
+    """What a notebook shows for a result that is the value of a cell: the table, to be put into another
+    page."""
+    return _html(planned(attributions, on_page=True), whole=False)
+
+
+def is_notebook() -> bool:
+    """Whether output goes to a notebook, which renders HTML. Asks IPython only where it is already
+    imported."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def _is_page(return_html: bool) -> bool:
+    return bool(return_html) or is_notebook()
+
+
+def _html(plan: TablePlan | TokensPlan, *, whole: bool) -> str:
+    if isinstance(plan, TokensPlan):
+        from inseq_core.view.html_tokens import tokens_page
+
+        return tokens_page(plan, whole=whole)
+    from inseq_core.view.html import page
+
+    return page(plan, whole=whole)
+
+
+def _presented(plan: TablePlan | TokensPlan, display: bool, return_html: bool, return_figure: bool) -> Any:
+    if return_figure:
+        if return_html:
+            raise InvalidArgumentError("return_html and return_figure are both set: expected one of them.")
+        from inseq_core.view.figure import figure_of
+
+        return figure_of(plan.base if isinstance(plan, TokensPlan) else plan)
+    if display and is_notebook():
+        from IPython.display import HTML
+        from IPython.display import display as show_in_notebook
+
+        show_in_notebook(HTML(_html(plan, whole=False)))
+    elif display and not return_html:
+        _print(plan)
+    return _html(plan, whole=True) if return_html else None
+
+
+def _print(plan: TablePlan | TokensPlan) -> None:
+    from inseq_core.view.terminal import console_for, draw
+    from inseq_core.view.terminal_tokens import draw_tokens
+
+    console = console_for()
+    picture = draw_tokens(plan) if isinstance(plan, TokensPlan) else draw(plan, console.width)
+    if console.encoding.startswith("utf"):
+        console.print(picture)
+        return
+    with console.capture() as captured:
+        console.print(picture)
+    console.file.write(captured.get().encode(console.encoding, "replace").decode(console.encoding))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

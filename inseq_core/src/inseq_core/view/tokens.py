@@ -1,0 +1,135 @@
+"""Attributions inside the text: for each step, the text before it with its tokens coloured.
+
+Axes: T steps of one text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+
+from inseq_core.errors import invalid, unknown_name
+from inseq_core.view.colors import ColorScale, color_scale
+from inseq_core.view.readable import ShownToken
+from inseq_core.view.table import ScoreTable
+
+WrapAfter = int | str | Sequence[str] | None
+
+
+@attrs.frozen(kw_only=True)
+class ColoredToken:
+    """A token of the text before a step.
+
+    Attributes:
+        score: NaN where the token has none; such a token is shown without colour.
+        level: of the score's colour.
+        wraps: the line ends after it.
+    """
+
+    token: ShownToken
+    score: float
+    level: int
+    wraps: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class StepText:
+    """One step and the text before it.
+
+    Attributes:
+        token: the attributed token.
+        measure: the step score it is highlighted by; NaN for none.
+        measure_level: of that score's colour.
+        lines: the source's tokens, where it was attributed, and the target's tokens before the step.
+    """
+
+    token: ShownToken
+    measure: float
+    measure_level: int
+    lines: tuple[tuple[ColoredToken, ...], ...]
+
+
+def step_texts(
+    table: ScoreTable,
+    scale: ColorScale,
+    *,
+    wrap_after: WrapAfter = None,
+    highlight: str | None = None,
+    highlights: ColorScale | None = None,
+) -> tuple[StepText, ...]:
+    """Every step of a text without trailing axes.
+
+    Args:
+        wrap_after: a number of tokens, a token, several tokens, or several marks in one string (``".!?"``).
+        highlight: a step score that colours the attributed tokens, on the scale ``highlights``.
+    """
+    measures = table.step_scores[highlight] if highlight else np.full(len(table.steps), np.nan)
+    measure_levels = highlights.levels(measures) if highlights else np.zeros(len(table.steps), dtype=np.int64)
+    levels = [scale.levels(group.values) for group in table.groups]
+    texts = []
+    for k, position in enumerate(table.steps):
+        by_side: dict[str, dict[int, tuple[float, int]]] = {"source": {}, "target": {}}
+        for group, of_group in zip(table.groups, levels, strict=True):
+            for row, at in enumerate(group.positions):
+                by_side[group.side][at] = (float(group.values[row, k]), int(of_group[row, k]))
+        lines = []
+        if by_side["source"]:
+            lines.append(_line(table.source, by_side["source"], wrap_after))
+        if position and (by_side["target"] or not by_side["source"]):
+            lines.append(_line(table.target[:position], by_side["target"], wrap_after))
+        texts.append(
+            StepText(
+                token=table.target[position],
+                measure=float(measures[k]),
+                measure_level=int(measure_levels[k]),
+                lines=tuple(lines),
+            )
+        )
+    return tuple(texts)
+
+
+def highlight_scale(tables: Sequence[ScoreTable], name: str) -> ColorScale:
+    """The scale of a step score over all texts.
+
+    Raises:
+        UnknownNameError: some text has no such step score.
+    """
+    for table in tables:
+        if name not in table.step_scores:
+            raise unknown_name(
+                "step score",
+                name,
+                list(table.step_scores),
+                note=f"Measure it beside the attribution: model.attribute(..., step_scores=[{name!r}]).",
+            )
+    return color_scale([table.step_scores[name] for table in tables], signed=False)
+
+
+def _line(
+    tokens: Sequence[ShownToken], scores: dict[int, tuple[float, int]], wrap_after: WrapAfter
+) -> tuple[ColoredToken, ...]:
+    wraps = _wraps(tokens, wrap_after)
+    nothing = (float("nan"), 0)
+    return tuple(
+        ColoredToken(
+            token=token, score=scores.get(i, nothing)[0], level=scores.get(i, nothing)[1], wraps=wraps[i]
+        )
+        for i, token in enumerate(tokens)
+    )
+
+
+def _wraps(tokens: Sequence[ShownToken], wrap_after: WrapAfter) -> list[bool]:
+    if wrap_after is None:
+        return [token.line_break for token in tokens]
+    if isinstance(wrap_after, int):
+        if wrap_after < 1:
+            raise invalid("wrap_after", wrap_after, "at least 1 token, or the tokens to wrap after")
+        return [token.line_break or (i + 1) % wrap_after == 0 for i, token in enumerate(tokens)]
+    if isinstance(wrap_after, str):
+        # ".!?" means any of the marks, "hi" the word.
+        marks = {wrap_after} if any(c.isalnum() for c in wrap_after) else {wrap_after, *wrap_after}
+    else:
+        marks = set(wrap_after)
+    return [token.line_break or token.text in marks or token.label in marks for token in tokens]
