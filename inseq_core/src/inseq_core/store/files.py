@@ -1,0 +1,260 @@
+"""Saving and loading: which file, in which form, all or nothing.
+
+A file appears under its name complete or not at all: it is written beside, flushed to the disk, and then
+    moved.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from inseq_core.data.output import FeatureAttributionOutput, merge_attributions
+from inseq_core.data.scores import ScoreArray
+from inseq_core.errors import (
+    FileFormatError,
+    InvalidArgumentError,
+    MergeError,
+    SavedFileExistsError,
+    SavedFileMissingError,
+    invalid,
+)
+from inseq_core.store import json_file, peer, safetensors_file
+from inseq_core.store.arrays import PRECISIONS, Budget, Encoding, Precision, from_record, to_record, to_stored
+from inseq_core.store.document import from_document, part_of, to_document
+
+PathLike = str | os.PathLike[str]
+
+SUFFIXES = (".safetensors", ".json.gz", ".json")
+_FREE = 256 << 20
+_RATIO = 100
+
+
+def save_attributions(
+    output: FeatureAttributionOutput,
+    path: PathLike,
+    overwrite: bool = False,
+    compress: bool = False,
+    ndarray_compact: bool = True,
+    use_primitives: bool = False,
+    split_sequences: bool = False,
+    scores_precision: Precision = "float32",
+) -> list[Path]:
+    """Write an output to ``name.json``, ``name.json.gz`` or ``name.safetensors``.
+
+    Args:
+        output: what to save.
+        path: where to; the ending chooses the form, and any other ending is JSON.
+        overwrite: replace what is there; otherwise it is protected.
+        compress: gzip the JSON, whatever the ending (``.gz`` is compressed anyway).
+        ndarray_compact: arrays as packed bytes; False writes nested lists of numbers.
+        use_primitives: the same as ``ndarray_compact=False``, and loadable as well.
+        split_sequences: one file a text, ``name_0.json``, ``name_1.json`` …; loading ``name.json`` finds
+            them.
+        scores_precision: "float32" (default; only float64 is rounded), "float16" or "float8" (both with a
+            scale for each step, so that small scores survive), "float64" for no rounding at all.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        SavedFileExistsError: there is something at ``path``, and ``overwrite`` is False.
+        InvalidArgumentError: no such precision, or compression asked of safetensors.
+    """
+    path = Path(path)
+    if scores_precision not in PRECISIONS:
+        raise invalid("scores_precision", scores_precision, "'float32', 'float16' or 'float8'")
+    stem, suffix = _parts(path)
+    is_safetensors = suffix.lower() == ".safetensors"
+    if is_safetensors and compress:
+        raise InvalidArgumentError(
+            "compress=True: safetensors files are read as they lie on the disk, and not compressed.\n"
+            "  Leave it out, or save as .json.gz."
+        )
+    is_compressed = compress or suffix.lower().endswith(".gz")
+    is_listed = use_primitives or not ndarray_compact
+    encoding: Encoding = "list" if is_listed else "planes" if is_compressed else "base64"
+
+    def content(chosen: FeatureAttributionOutput, part: tuple[int, int] | None) -> bytes:
+        if is_safetensors:
+            return safetensors_file.dump(chosen, scores_precision, part)
+        document = to_document(chosen, lambda _, a: to_record(to_stored(a, scores_precision), encoding), part)
+        text = json_file.dump(document)
+        return json_file.compress(text) if is_compressed else text
+
+    if not split_sequences:
+        return [_write(path, lambda: content(output, None), overwrite)]
+    count = len(output)
+    ending = ".json.gz" if is_compressed and suffix.lower() == ".json" else suffix
+    paths = [path.with_name(f"{stem}_{i}{ending}") for i in range(count)]
+    if not overwrite:
+        for taken in paths:
+            _refuse_existing(taken)
+    return [
+        _write(part_path, lambda i=i: content(output.subset([i]), (i, count)), overwrite)  # type: ignore[misc]
+        for i, part_path in enumerate(paths)
+    ]
+
+
+def load_attributions(path: PathLike, max_bytes: int | None = None) -> FeatureAttributionOutput:
+    """Read a saved output: our files, and those that the other package of the name inseq (0.4 to 0.7) saved
+    as JSON.
+
+    What kind of file it is, and whether it is compressed, is seen from its content. A name that was saved
+    with ``split_sequences=True`` is put together from its parts.
+
+    Args:
+        path: the file.
+        max_bytes: what it may unpack to; None: 256 MiB or 100 times its size, whichever is more.
+
+    Raises:
+        SavedFileMissingError: nothing is there.
+        FileFormatError: damaged, cut off, not a saved attribution, newer than this version, or larger than
+            allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return _load_parts(path, max_bytes)
+    return _load(path, max_bytes)[1]
+
+
+def _load(path: Path, max_bytes: int | None) -> tuple[tuple[int, int] | None, FeatureAttributionOutput]:
+    size = path.stat().st_size
+    limit = max(_FREE, _RATIO * size) if max_bytes is None else max_bytes
+    budget = Budget(
+        limit, f"\n  If you trust it: load_attributions({str(path)!r}, max_bytes=…); it was {limit}."
+    )
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+        if _looks_like_safetensors(head):
+            document, output = safetensors_file.load(path, budget)
+            return part_of(document), output
+        return _from_json(path.read_bytes(), budget)
+    except FileFormatError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    except (MemoryError, RecursionError) as error:
+        raise FileFormatError(
+            f"{path}: too large or too deep to be read ({type(error).__name__})."
+        ) from error
+
+
+def _from_json(data: bytes, budget: Budget) -> tuple[tuple[int, int] | None, FeatureAttributionOutput]:
+    if data.startswith(json_file.GZIP):
+        data = json_file.decompress(data, budget)
+    parsed = json_file.parse(data)
+    if peer.is_peer_document(parsed.value):
+        return None, peer.from_peer_document(parsed.value, budget)
+    if not isinstance(parsed.value, dict):
+        raise FileFormatError(f"Not a saved attribution: the file holds a {type(parsed.value).__name__}.")
+    if parsed.has_literals:
+        raise FileFormatError("NaN or Infinity stands in it as a literal, which is not JSON.")
+
+    def get(name: str, record: Any) -> ScoreArray:
+        return from_record(record, name, budget)
+
+    output = from_document(parsed.value, get)
+    return part_of(parsed.value), output
+
+
+def _looks_like_safetensors(head: bytes) -> bool:
+    """Eight bytes of a header's length, then its opening brace."""
+    return len(head) >= 9 and head[8:9] == b"{" and head[5:8] == b"\0\0\0"
+
+
+def _load_parts(path: Path, max_bytes: int | None) -> FeatureAttributionOutput:
+    stem, suffix = _parts(path)
+    endings = (suffix, ".json.gz") if suffix.lower() == ".json" else (suffix,)
+    for ending in endings:
+        first = path.with_name(f"{stem}_0{ending}")
+        if not first.is_file():
+            continue
+        part, output = _load(first, max_bytes)
+        if part is None:
+            break
+        outputs = [output]
+        for i in range(1, part[1]):
+            one = path.with_name(f"{stem}_{i}{ending}")
+            if not one.is_file():
+                raise FileFormatError(f"{first} is part 0 of {part[1]}: {one} is missing.")
+            found, output = _load(one, max_bytes)
+            if found != (i, part[1]):
+                raise FileFormatError(f"{one} is not part {i} of {part[1]}.")
+            outputs.append(output)
+        try:
+            merged = merge_attributions(outputs)
+        except MergeError as error:
+            raise FileFormatError(f"{path}: the parts do not belong together. {error}") from error
+        # time, passes and the like are of the whole call, and stand in every part
+        texts = {name: getattr(merged.info, name) for name in ("input_texts", "generated_texts")}
+        return attrs.evolve(merged, info=outputs[0].info.evolve(**texts))
+    raise SavedFileMissingError(f"There is no file {path}.")
+
+
+def _parts(path: Path) -> tuple[str, str]:
+    """``name.json.gz`` -> ``("name", ".json.gz")``; any other last ending -> itself."""
+    name = path.name
+    suffix = next((s for s in SUFFIXES if name.lower().endswith(s)), path.suffix)
+    return name[: len(name) - len(suffix)], name[len(name) - len(suffix) :]
+
+
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise SavedFileExistsError(
+            f"{path} exists.\n  Pass overwrite=True to replace it, or choose another name."
+        )
+
+
+def _write(path: Path, content: Callable[[], bytes], overwrite: bool) -> Path:
+    """Write all of it or nothing.
+
+    Raises:
+        SavedFileExistsError: there is something at ``path``, also if it appeared while this was written.
+    """
+    if not overwrite:
+        _refuse_existing(path)
+    data = content()
+    beside = path.with_name(f".inseq-{secrets.token_hex(8)}.tmp")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _move(beside, path, overwrite)
+    finally:
+        beside.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+    return path
+
+
+def _move(beside: Path, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        os.replace(beside, path)
+        return
+    try:
+        os.link(beside, path)  # unlike a move, refuses to replace what has appeared since
+    except FileExistsError:
+        _refuse_existing(path)
+        raise
+    except OSError:  # a file system without links
+        _refuse_existing(path)
+        os.replace(beside, path)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name itself durable, where folders can be flushed."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
