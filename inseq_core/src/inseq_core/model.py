@@ -13,15 +13,14 @@ from inseq_core.contracts.adapter import ModelAdapter
 from inseq_core.contracts.step_function import ForwardOutput
 from inseq_core.data.batch import EncodedText
 from inseq_core.data.output import FeatureAttributionOutput
-from inseq_core.errors import InvalidArgumentError, MissingPackageError, ModelLoadError, invalid, listed
-from inseq_core.hooks import Entry, adapters, get_host, methods, models, step_functions
-from inseq_core.hooks.known import KNOWN
-from inseq_core.hooks.parameters import parameters_of
-from inseq_core.hooks.specs import AdapterSpec, MethodSpec
+from inseq_core.errors import InvalidArgumentError, invalid, listed
+from inseq_core.hooks import Entry, methods, step_functions
+from inseq_core.hooks.specs import MethodSpec
 from inseq_core.run import encoding
-from inseq_core.run.binding import Taker, argument_dict, construct, share_out
+from inseq_core.run.binding import argument_dict, share_out
 from inseq_core.run.encoding import Encoding, TextTools
 from inseq_core.run.engine import attribute
+from inseq_core.run.loading import load_adapter, optional_taker
 from inseq_core.run.memory import in_parts
 from inseq_core.run.request import DEFAULT_FUNCTION, Options, build_request, check_capabilities, find_function
 
@@ -202,10 +201,7 @@ class AttributionModel(TextTools):
         entry = methods().get(method)
         check_capabilities(entry.spec, self.adapter)
         if arguments:
-            taker = Taker.of(f"method {method!r}", entry.load(), "method_args", {})
-            known = {name: value for name, value in arguments.items() if name in taker.names}
-            if len(known) < len(arguments):
-                share_out("load_model()", arguments, [taker])
+            share_out("AttributionModel()", arguments, [optional_taker(entry)])
         self._method, self._method_args = entry, dict(arguments)
 
     @property
@@ -360,52 +356,5 @@ def load_model(
     """
     if isinstance(model, AttributionModel):
         raise invalid("model", model, "an id, a folder or a framework's model: this one is loaded already")
-    location, entry = _find_framework(model, framework)
-    load = entry.load()
-    loader = Taker.of(f"framework {entry.name!r}", load, "", {})
-    loader = attrs.evolve(loader, parameters=loader.parameters[1:])
-    if attribution_method is None:
-        (options,) = share_out("load_model()", kwargs, [loader], _LOAD_KEYWORDS)
-        return AttributionModel(load(location, **options))
-    if not isinstance(attribution_method, str):
-        raise invalid("attribution_method", attribution_method, "the id of an attribution method")
-    method = methods().get(attribution_method)
-    factory = method.load()
-    optional = [
-        attrs.evolve(p, default=None) for p in parameters_of(factory)
-    ]  # may also be given to attribute()
-    taker = Taker(owner=f"method {method.name!r}", parameters=tuple(optional), source="")
-    options, arguments = share_out("load_model()", kwargs, [loader, taker], _LOAD_KEYWORDS)
-    if len(arguments) and not any(p.is_required and p.name not in arguments for p in parameters_of(factory)):
-        construct(taker.owner, factory, arguments)
-    return AttributionModel(load(location, **options), attribution_method, arguments)
-
-
-def _find_framework(model: Any, framework: str | None) -> tuple[Any, Entry[AdapterSpec]]:
-    """What the framework is to load, and the framework."""
-    if isinstance(model, str) and not model.strip():
-        raise invalid("model", model, "an id, a folder or a loaded model")
-    location = model
-    if isinstance(model, str) and model in models():
-        carried = models().get(model)
-        framework = framework or carried.spec.framework
-        location = carried.load()()
-    if framework is not None:
-        return location, adapters().get(framework)
-    names = adapters().names()
-    if not names:
-        packages = sorted(set(KNOWN["adapters"].values()))
-        raise MissingPackageError(
-            f"No framework is installed that could load {model!r}.\n  pip install {packages[0]}"
-            f" (all: {listed(packages)})"
-        )
-    chosen = get_host().choose_framework(model) or (names[0] if len(names) == 1 else None)
-    if chosen is None:
-        raise ModelLoadError(
-            f"No installed framework knows {model!r}: {listed(names)}.\n"
-            "  Name the one to use: load_model(…, framework=…)."
-        )
-    return location, adapters().get(chosen)
-
-
-_LOAD_KEYWORDS = ("model", "attribution_method", "framework")
+    adapter, arguments = load_adapter(model, attribution_method, framework, kwargs)
+    return AttributionModel(adapter, attribution_method, arguments)

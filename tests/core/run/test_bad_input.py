@@ -47,7 +47,7 @@ def refuse(name):
         ({"batch_size": 0}, errors.InvalidArgumentError, "batch_size = 0"),
         ({"batch_size": "8"}, errors.InvalidArgumentError, "batch_size = '8'"),
         ({"attribute_target": "yes"}, errors.InvalidArgumentError, "attribute_target = 'yes'"),
-        ({"attribute_target": True}, errors.InvalidArgumentError, "encoder–decoder"),
+        ({"max_new_tokens": 3}, errors.UnknownArgumentError, "go into generation_args"),
         ({"generate_from_target_prefix": True}, errors.InvalidArgumentError, "generated_texts"),
         ({"generation_args": 3}, errors.InvalidArgumentError, "generation_args = 3"),
         ({"seed": -1}, errors.InvalidArgumentError, "seed = -1"),

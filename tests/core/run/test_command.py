@@ -100,6 +100,13 @@ def test_every_option_reaches_the_call(tmp_path):
     assert generated.info.generation_args == {"max_new_tokens": 2} and generated[0].n_steps == 2
 
 
+def test_the_target_of_a_decoder_only_model_is_attributed_anyway(tmp_path):
+    """One script for both kinds of models: what the flag asks for is there."""
+    a, b = saved(tmp_path, "-i", "the dog", "--attribute_target"), saved(tmp_path, "-i", "the dog")
+
+    assert a[0] == b[0]
+
+
 def test_loading_options_reach_the_framework():
     """The toy accepts no such argument, and says so."""
     result = run("-i", "the dog", "--model_kwargs", '{"nonsense": 1}')

@@ -18,6 +18,7 @@ from inseq_core.aggregate.functions import find_function
 from inseq_core.contracts.context import AttributionContext
 from inseq_core.data.batch import EncodedText
 from inseq_core.data.result import MethodOutput
+from inseq_core.data.steps import StepGrid
 from inseq_core.errors import MethodOutputError
 from inseq_core.run.request import AttributeRequest
 from inseq_core.run.rows import RowSet
@@ -108,9 +109,8 @@ class Ledger:
                 sides[side] = self._reduce(values).astype(np.float32, copy=False)
         for sequence, chosen in rows.by_sequence():
             sheet = self.texts[rows.batch.origin[sequence]]
-            steps, positions = rows.grid.step[chosen], rows.grid.position[chosen]
             for side, values in sides.items():
-                self._enter(sheet, side, steps, positions, values[chosen])
+                self._enter(sheet, side, chosen, rows.grid, values)
         self.put_step_scores(rows, {n: self._numbers(rows, n, v) for n, v in output.step_scores.items()})
         self._put_sequence_scores(rows, output.sequence_scores)
         self._put_notes(rows, output.notes)
@@ -193,18 +193,18 @@ class Ledger:
         return 4 * positions * math.prod(trailing) > GRANULAR_BUDGET
 
     def _enter(
-        self, sheet: TextScores, side: str, steps: np.ndarray, positions: np.ndarray, values: np.ndarray
+        self, sheet: TextScores, side: str, chosen: np.ndarray, grid: StepGrid, values: np.ndarray
     ) -> None:
-        """(n, positions, *trailing) into (positions, T, *trailing) of one text."""
+        """The chosen rows of (R, positions, *trailing) into (positions, T, *trailing) of one text."""
         ids = sheet.text.source_ids if side == "source" else sheet.text.target_ids
         length = 0 if ids is None else len(ids)
         array = getattr(sheet, side)
         if array is None:
             array = np.full((length, sheet.n_steps, *values.shape[2:]), np.nan, dtype=np.float32)
             setattr(sheet, side, array)
-        for step, position, row in zip(steps.tolist(), positions.tolist(), values, strict=True):
-            end = length if side == "source" else position
-            array[:end, step] = row[:end]
+        for row in chosen.tolist():
+            end = length if side == "source" else int(grid.position[row])
+            array[:end, grid.step[row]] = values[row, :end]
 
     def _put_sequence_scores(self, rows: RowSet, scores: Mapping[str, Any]) -> None:
         for name, values in scores.items():

@@ -30,13 +30,16 @@ def spent(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]
 def told_warnings() -> Iterator[list[str]]:
     """Texts of our own warnings given inside the block; they are shown as always."""
     told: list[str] = []
-    with warnings.catch_warnings():
-        show = warnings.showwarning
+    show = warnings.showwarning
 
-        def keep(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
-            if issubclass(category, InseqWarning):
-                told.append(str(message))
-            show(message, category, *args, **kwargs)
+    def keep(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+        if issubclass(category, InseqWarning):
+            told.append(str(message))
+        show(message, category, *args, **kwargs)
 
-        warnings.showwarning = keep
+    # Not catch_warnings: it would make every library repeat in each call what it says once.
+    warnings.showwarning = keep
+    try:
         yield told
+    finally:
+        warnings.showwarning = show

@@ -15,7 +15,7 @@ import attrs
 from inseq_core.contracts.adapter import ModelAdapter, ModelProfile
 from inseq_core.contracts.removal import RemovalWay
 from inseq_core.contracts.step_function import BoundStepFunction
-from inseq_core.errors import CapabilityError, InvalidArgumentError, invalid, listed
+from inseq_core.errors import CapabilityError, InvalidArgumentError, UnknownArgumentError, invalid, listed
 from inseq_core.hooks import Entry, methods, resolve, step_functions
 from inseq_core.hooks.specs import Capability, MethodSpec, StepFunctionSpec
 from inseq_core.run.binding import Taker, argument_dict, construct, share_out
@@ -200,7 +200,14 @@ def build_request(
     ]
     if dicts["step_scores_args"] and not scores:
         raise invalid("step_scores_args", dicts["step_scores_args"], "nothing, without step_scores")
-    shares = share_out(WHERE, keywords, takers, own)
+    try:
+        shares = share_out(WHERE, keywords, takers, own)
+    except UnknownArgumentError as error:
+        if "Did you mean" in str(error):
+            raise
+        raise UnknownArgumentError(
+            f"{error}\n  Arguments of the model's generation go into generation_args={{…}}."
+        ) from error
     instance = construct(f"method {entry.name!r}", factory, shares[0])
     request = AttributeRequest(
         input_texts=inputs,
@@ -234,12 +241,6 @@ def check_request(request: AttributeRequest) -> None:
             "generation_args",
             options.generation_args,
             "nothing: generated_texts are given, so nothing is generated",
-        )
-    if options.attribute_target and not adapter.is_encoder_decoder:
-        raise InvalidArgumentError(
-            "attribute_target = True is for encoder–decoder models: in a decoder-only model prompt and "
-            "output are one"
-            f" sequence, and all of it is attributed ({request.profile.name})."
         )
     if options.skip_special_tokens and any(not isinstance(text, str) for text in request.input_texts):
         raise invalid(

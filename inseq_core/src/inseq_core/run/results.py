@@ -95,9 +95,10 @@ def _tokens(request: AttributeRequest, ids: np.ndarray, shown: TokenTexts) -> li
 
 def clean(request: AttributeRequest, ids: Sequence[int] | np.ndarray, tokens: Sequence[str]) -> list[str]:
     """The plain text of each piece; the piece as the tokenizer writes it where it has none."""
+    texts = [request.adapter.decode([int(i)], skip_special_tokens=False).strip() for i in ids]
+    # A piece of a character has no text of its own.
     return [
-        request.adapter.decode([int(i)], skip_special_tokens=False).strip() or token
-        for i, token in zip(ids, tokens, strict=True)
+        text if text and "\ufffd" not in text else token for text, token in zip(texts, tokens, strict=True)
     ]
 
 
@@ -153,7 +154,7 @@ def _info(
         step_scores_args={k: v for f in request.step_functions for k, v in f.arguments.items()},
         attr_pos_start=_asked(options.attr_pos_start, [s.span[0] for s in ledger.texts], n_texts),
         attr_pos_end=_asked(options.attr_pos_end, [s.span[1] for s in ledger.texts], n_texts),
-        attribute_target=options.attribute_target,
+        attribute_target=options.attribute_target and request.is_encoder_decoder,
         output_step_attributions=options.output_step_attributions,
         include_eos_baseline=options.include_eos_baseline,
         generate_from_target_prefix=options.generate_from_target_prefix,

@@ -1,0 +1,106 @@
+"""Which framework loads a model, and which arguments are the framework's and which the method's.
+
+Names and arguments are checked before anything is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from inseq_core.contracts.adapter import ModelAdapter
+from inseq_core.errors import (
+    CapabilityError,
+    MissingPackageError,
+    ModelLoadError,
+    closest,
+    invalid,
+    listed,
+)
+from inseq_core.hooks import Entry, adapters, get_host, methods, models
+from inseq_core.hooks.known import KNOWN
+from inseq_core.hooks.specs import AdapterSpec, MethodSpec
+from inseq_core.run.binding import Taker, construct, share_out
+
+WHERE = "load_model()"
+OWN = ("model", "attribution_method", "framework")
+
+
+def load_adapter(
+    model: Any, method: str | None, framework: str | None, keywords: Mapping[str, Any]
+) -> tuple[ModelAdapter, dict[str, Any]]:
+    """A loaded model, and the arguments that are the method's; see ``load_model``."""
+    location, entry = _find_framework(model, framework)
+    load = entry.load()
+    loader = Taker.of(f"framework {entry.name!r}", load, "", {})
+    loader = attrs.evolve(loader, parameters=loader.parameters[1:])  # the first is the model
+    if method is None:
+        (options,) = share_out(WHERE, keywords, [loader], OWN)
+        return _loaded(load, model, location, options), {}
+    chosen = _fitting_method(method, entry)
+    options, arguments = share_out(WHERE, keywords, [loader, optional_taker(chosen)], OWN)
+    taker = Taker.of(f"method {chosen.name!r}", chosen.load(), "", {})
+    if all(p.name in arguments for p in taker.parameters if p.is_required):
+        construct(taker.owner, chosen.load(), arguments)
+    return _loaded(load, model, location, options), arguments
+
+
+def optional_taker(method: Entry[MethodSpec]) -> Taker:
+    """A method that takes arguments now, and those that are missing with each call."""
+    taker = Taker.of(f"method {method.name!r}", method.load(), "", {})
+    return attrs.evolve(taker, parameters=tuple(attrs.evolve(p, default=None) for p in taker.parameters))
+
+
+def _fitting_method(method: Any, framework: Entry[AdapterSpec]) -> Entry[MethodSpec]:
+    if not isinstance(method, str):
+        raise invalid("attribution_method", method, "the id of an attribution method")
+    entry = methods().get(method)
+    missing = sorted(map(str, entry.spec.needs - framework.spec.capabilities))
+    if missing:
+        raise CapabilityError(
+            f"{method!r} needs {listed(missing)}, which models of {framework.name!r} do not give.\n"
+            "  Choose another method (inseq list methods), or load the model without one."
+        )
+    return entry
+
+
+def _find_framework(model: Any, framework: str | None) -> tuple[Any, Entry[AdapterSpec]]:
+    """What the framework is to load, and the framework."""
+    if isinstance(model, str) and not model.strip():
+        raise invalid("model", model, "an id, a folder or a loaded model")
+    location = model
+    if isinstance(model, str) and model in models():
+        carried = models().get(model)
+        framework = framework or carried.spec.framework
+        location = carried.load()()
+    if framework is not None:
+        return location, adapters().get(framework)
+    names = adapters().names()
+    if not names:
+        packages = sorted(set(KNOWN["adapters"].values()))
+        raise MissingPackageError(
+            f"No framework is installed that could load {model!r}.\n  pip install {packages[0]}"
+            f" (all: {listed(packages)})"
+        )
+    chosen = get_host().choose_framework(model) or (names[0] if len(names) == 1 else None)
+    if chosen is None:
+        raise ModelLoadError(
+            f"No installed framework knows {model!r}: {listed(names)}.\n"
+            "  Name the one to use: load_model(…, framework=…)."
+        )
+    return location, adapters().get(chosen)
+
+
+def _loaded(
+    load: Callable[..., ModelAdapter], model: Any, location: Any, options: Mapping[str, Any]
+) -> ModelAdapter:
+    """The adapter; a model that is not found may be a slip of a carried one's id."""
+    try:
+        return load(location, **options)
+    except ModelLoadError as error:
+        guess = closest(model, models().names()) if isinstance(model, str) else None
+        if guess is None or guess == model:
+            raise
+        raise ModelLoadError(f"{error}\n  Did you mean {guess!r}, which is installed?") from error
