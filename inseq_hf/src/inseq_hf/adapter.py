@@ -1,0 +1,166 @@
+"""What decoder-only and encoder–decoder models of transformers have in common.
+
+The model is fed ids; its own forward pass does the rest. Texts are the codec's business, generation its own module's.
+Axes: B sequences, S source positions, L target positions.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from torch import nn
+
+from inseq_core.contracts.adapter import EncodedInput, ModelProfile, TokenTexts
+from inseq_core.data.batch import EncodedText, IntArray, as_ids
+from inseq_core.data.token import Segment
+from inseq_core.errors import CapabilityError, InvalidArgumentError
+from inseq_core.hooks.specs import Capability
+from inseq_core.torch.adapter import TorchAdapter
+from inseq_hf import chat, generation
+from inseq_hf.facts import device_name, start_token, versions
+from inseq_hf.tokenizing import TextCodec
+
+ROOM_BEHIND_A_CUT = 32
+"""Positions that a prompt which is cut leaves free for what the model writes."""
+
+
+class HuggingFaceAdapter(TorchAdapter):
+    """A model and a tokenizer of transformers.
+
+    Args:
+        model: with a head that generates.
+        tokenizer: its tokenizer.
+        name: what it was loaded as.
+        capabilities: what it can do.
+
+    Attributes:
+        tokenizer: the tokenizer.
+        codec: text to ids and back.
+        left_pads_safely: left padding leaves what is generated as it is; None until it was tried.
+    """
+
+    is_encoder_decoder = False
+    left_pads_safely: bool | None = None
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, name: str, capabilities: Iterable[Capability] = tuple(Capability)
+    ) -> None:
+        super().__init__(model)
+        self.tokenizer = tokenizer
+        self.capabilities = frozenset(capabilities)
+        vocabulary = int(self.embedding_module("target").weight.shape[0])
+        settings = model.generation_config
+        self.codec = TextCodec(
+            tokenizer=tokenizer,
+            model_name=name,
+            vocabulary_size=vocabulary,
+            start_id=start_token(model, tokenizer),
+            forced_start_id=getattr(settings, "forced_bos_token_id", None),
+            is_encoder_decoder=self.is_encoder_decoder,
+        )
+        padding = (
+            tokenizer.pad_token_id,
+            tokenizer.eos_token_id,
+            getattr(model.config, "pad_token_id", None),
+            0,
+        )
+        self.pad_id = int(next(i for i in padding if i is not None and i < vocabulary))
+        self.special_tokens = tuple(dict.fromkeys(map(str, tokenizer.all_special_tokens)))
+        max_source, max_target = self.limits()
+        self.profile = ModelProfile(
+            name=name,
+            model_class=type(model).__name__,
+            framework="hf_transformers",
+            tokenizer_name=str(getattr(tokenizer, "name_or_path", "") or ""),
+            tokenizer_class=type(tokenizer).__name__,
+            dtype=str(self.dtype).removeprefix("torch."),
+            device=device_name(model),
+            vocabulary_size=vocabulary,
+            max_source=max_source,
+            max_target=max_target,
+            versions=versions(),
+        )
+        self._takes = frozenset(inspect.signature(model.forward).parameters)
+
+    def limits(self) -> tuple[int | None, int | None]:
+        """Positions that the encoder and the decoder have, None where there is no limit (or no encoder)."""
+        raise NotImplementedError
+
+    # -- seams --------------------------------------------------------------------------------------------------------
+
+    def head_module(self) -> nn.Module | None:
+        """The output embeddings, as transformers names them."""
+        head: nn.Module | None = self.model.get_output_embeddings()
+        return head
+
+    # -- text ---------------------------------------------------------------------------------------------------------
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **template: Any) -> EncodedInput:
+        """Chat messages through the tokenizer's template: see ``inseq_hf.chat``."""
+        return chat.encode_chat(
+            self.codec, messages, template, "source" if self.is_encoder_decoder else "target"
+        )
+
+    def output_segments(self, text: EncodedText) -> tuple[Segment, ...]:
+        """Reasoning and answer in what was generated."""
+        return chat.output_segments(self.codec, text.target_ids.tolist(), text.prompt_length)
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return self.codec.decode(ids, skip_special_tokens)
+
+    def token_texts(self, ids: Sequence[int], side: str = "target") -> TokenTexts:
+        return self.codec.token_texts(ids, side)
+
+    def token_ids(self, tokens: Sequence[str], side: str = "target") -> list[int]:
+        return self.codec.token_ids(tokens, side)
+
+    def baseline_ids(self, baseline: str | int, side: str = "target") -> int:
+        return self.codec.baseline_id(baseline, side)
+
+    def kept_in_baseline(self, ids: IntArray, side: str, include_eos: bool) -> np.ndarray:
+        return self.codec.kept(ids, side, include_eos)
+
+    # -- numbers ------------------------------------------------------------------------------------------------------
+
+    def generate(self, texts: Sequence[EncodedText], generation_args: Mapping[str, Any]) -> list[IntArray]:
+        """The model's own ``generate``, with a mask always: see ``inseq_hf.generation``."""
+        self.counts["generate"] += 1
+        return [as_ids(ids) for ids in generation.generate(self, texts, generation_args)]
+
+    def to_device(self, device: str) -> None:
+        """Move the model.
+
+        Raises:
+            InvalidArgumentError: no such device.
+        """
+        from inseq_hf.loading import as_device
+
+        place = as_device(device)
+        if getattr(self.model, "hf_device_map", None) and len(set(self.model.hf_device_map.values())) > 1:
+            raise InvalidArgumentError(
+                f"{self.profile.name} is spread over {sorted(map(str, set(self.model.hf_device_map.values())))} by its "
+                f"device_map and cannot be moved to {device!r}."
+            )
+        self.model.to(place)
+        self.profile = attrs.evolve(self.profile, device=device_name(self.model))
+
+    def _cache_arguments(self, cache: Any, use_cache: bool) -> dict[str, Any]:
+        """``use_cache`` and the cache, for models that take them by the usual names.
+
+        Raises:
+            CapabilityError: a prefix cache for a model that has none.
+        """
+        if "past_key_values" not in self._takes:
+            if cache is not None or use_cache:
+                raise CapabilityError(f"{self.profile.model_class} keeps no keys and values of a prefix.")
+            return {"use_cache": False}
+        return {"past_key_values": cache, "use_cache": use_cache}
+
+    @staticmethod
+    def _as_mask(mask: torch.Tensor) -> torch.Tensor:
+        return mask.to(torch.long)

@@ -1,0 +1,64 @@
+"""What a loaded model can do: tried out where its weights are not plain numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from inseq_core.hooks.specs import Capability
+
+if TYPE_CHECKING:
+    from inseq_hf.adapter import HuggingFaceAdapter
+
+
+def capabilities_of(adapter: HuggingFaceAdapter) -> frozenset[Capability]:
+    """Everything, but attention for models without any, and gradients where quantised weights let none through."""
+    found = set(Capability)
+    if not _has_attention(adapter.model.config):
+        found.discard(Capability.ATTENTIONS)
+    if getattr(adapter.model, "is_quantized", False) and not passes_gradients(adapter):
+        found.discard(Capability.GRADIENTS)
+        adapter.traits.note(
+            "the quantised weights let no gradients through; gradient methods are not offered"
+        )
+    return frozenset(found)
+
+
+def keep_gradients(model: torch.nn.Module) -> None:
+    """Keep 4-bit layers differentiable.
+
+    On CPUs with bfloat16 instructions bitsandbytes repacks 4-bit weights in the first forward pass without gradients, and
+    every later gradient through them is silently zero; this asks its layers not to.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _has_attention(config: Any) -> bool:
+    """Whether any layer attends: state-space models name no heads of attention."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return getattr(text, "num_attention_heads", None) is not None
+
+
+def passes_gradients(adapter: HuggingFaceAdapter) -> bool:
+    """Whether a gradient from the output reaches the token embeddings, after a pass without gradients as well."""
+    from inseq_core.torch import seams
+
+    ids = torch.tensor([[0, 1, 0]], device=adapter.device)
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    with adapter.quiet():
+        with torch.no_grad():
+            memory = adapter.run_encoder(ids, mask) if adapter.is_encoder_decoder else None
+            adapter.run_decoder(ids, mask, memory=memory, memory_mask=None if memory is None else mask)
+        embedded = adapter.embed(ids).detach().clone().requires_grad_(True)
+        try:
+            with torch.enable_grad(), seams.embedding_seam(adapter.embedding_module("target"), embedded):
+                output = adapter.run_decoder(
+                    ids, mask, memory=memory, memory_mask=None if memory is None else mask
+                )
+                (gradient,) = torch.autograd.grad(output.logits[0, -1].float().logsumexp(-1), embedded)
+        except (RuntimeError, NotImplementedError):
+            return False
+    return bool(torch.isfinite(gradient).all() and (gradient != 0).any())

@@ -1,0 +1,73 @@
+"""Encoder–decoder models: a source is read, a target is written from the decoder's start token on.
+
+Axes: B sequences, S source positions, L target positions, D hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from inseq_core.contracts.adapter import EncodedInput
+from inseq_core.data.batch import IntArray, as_ids
+from inseq_hf.adapter import HuggingFaceAdapter
+from inseq_hf.facts import positions_of
+
+
+class EncoderDecoderAdapter(HuggingFaceAdapter):
+    """T5, BART, Marian, M2M100 … : any model of ``AutoModelForSeq2SeqLM``."""
+
+    is_encoder_decoder = True
+
+    def limits(self) -> tuple[int | None, int | None]:
+        """Positions of encoder and decoder."""
+        source, target = self.model.get_encoder().config, self.model.get_decoder().config
+        return positions_of(source, "encoder"), positions_of(target, "decoder")
+
+    def embedding_module(self, side: str) -> nn.Module:
+        """The encoder's or the decoder's own embeddings; a module shared by both may never be called."""
+        part = self.model.get_encoder() if side == "source" else self.model.get_decoder()
+        module: nn.Module = part.get_input_embeddings()
+        return module
+
+    def encode_input(self, text: str, *, truncate: bool = False) -> EncodedInput:
+        """The source in ids, in the tokenizer's own frame (end token, language code)."""
+        ids = self.codec.source_ids(text, limit=self.profile.max_source, truncate=truncate)
+        return EncodedInput(ids=ids, text=text)
+
+    def encode_output(self, text: str, given: EncodedInput) -> IntArray:
+        """Decoder start, the output's ids as the tokenizer writes targets, end token."""
+        return as_ids(self.codec.output_ids(text))
+
+    def start_ids(self, given: EncodedInput, prefix: str | None = None) -> IntArray:
+        """The decoder's start token, and a forced prefix."""
+        return as_ids(self.codec.begun_ids(prefix))
+
+    def run_encoder(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(B, S, D) the encoder's last hidden states."""
+        output = self.model.get_encoder()(input_ids=ids, attention_mask=self._as_mask(mask), return_dict=True)
+        states: Tensor = output.last_hidden_state
+        return states
+
+    def run_decoder(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        *,
+        memory: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        cache: Any = None,
+        use_cache: bool = False,
+    ) -> Any:
+        """The model on decoder ids and given encoder states."""
+        from transformers.modeling_outputs import BaseModelOutput
+
+        return self.model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=memory),
+            attention_mask=None if memory_mask is None else self._as_mask(memory_mask),
+            decoder_input_ids=ids,
+            decoder_attention_mask=self._as_mask(mask),
+            return_dict=True,
+            **self._cache_arguments(cache, use_cache),
+        )
