@@ -1,4 +1,4 @@
-"""What results offer as methods that lives in rooms above this one: aggregation, views and files.
+"""What results offer as methods that lives in rooms above this one: aggregation, files (views: pictures.py).
 
 A method here only forwards. It imports the room on first use, so that holding a result needs nothing but
 numpy.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import attrs
 
 from inseq_core.data import frames
+from inseq_core.data.pictures import ViewShortcuts
 from inseq_core.data.token import TokenSequence, TokenWithId
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Precision = Literal["float32", "float16", "float8"]
 
 
-class SequenceShortcuts:
+class SequenceShortcuts(ViewShortcuts):
     """Methods of one text's attribution."""
 
     __slots__ = ()
@@ -109,84 +110,8 @@ class SequenceShortcuts:
             sequence, source=_decoded(sequence.source, tokenizer), target=_decoded(sequence.target, tokenizer)
         )
 
-    def show(
-        self,
-        min_val: float | None = None,
-        max_val: float | None = None,
-        max_show_size: int | None = None,
-        show_dim: int | str | None = None,
-        slice_dims: dict[int | str, tuple[int, int]] | None = None,
-        display: bool = True,
-        return_html: bool | None = False,
-        aggregator: Any = None,
-        do_aggregation: bool = True,
-        **parameters: Any,
-    ) -> Any:
-        """The aggregated scores as a coloured table; scores that keep trailing axes are shown granular."""
-        chosen = self.aggregate(aggregator, **parameters) if do_aggregation else _sequence(self)
-        if chosen.is_granular:
-            return chosen.show_granular(
-                min_val, max_val, max_show_size, show_dim, slice_dims, display, return_html
-            )
-        from inseq_core.view import show_attributions
 
-        return show_attributions(
-            chosen, min_val=min_val, max_val=max_val, display=display, return_html=bool(return_html)
-        )
-
-    def show_granular(
-        self,
-        min_val: float | None = None,
-        max_val: float | None = None,
-        max_show_size: int | None = None,
-        show_dim: int | str | None = None,
-        slice_dims: dict[int | str, tuple[int, int]] | None = None,
-        display: bool = True,
-        return_html: bool | None = False,
-    ) -> Any:
-        """The raw scores, one trailing axis (layer, head, dimension) browsed."""
-        from inseq_core.view import show_granular_attributions
-
-        return show_granular_attributions(
-            self,
-            min_val=min_val,
-            max_val=max_val,
-            max_show_size=max_show_size,
-            show_dim=show_dim,
-            slice_dims=slice_dims,
-            display=display,
-            return_html=bool(return_html),
-        )
-
-    def show_tokens(
-        self,
-        min_val: float | None = None,
-        max_val: float | None = None,
-        display: bool = True,
-        return_html: bool | None = False,
-        replace_char: dict[str, str] | None = None,
-        wrap_after: int | str | list[str] | tuple[str, ...] | None = None,
-        step_score_highlight: str | None = None,
-        aggregator: Any = None,
-        do_aggregation: bool = True,
-        **parameters: Any,
-    ) -> Any:
-        """The text with highlighted tokens, one line a step."""
-        from inseq_core.view import show_token_attributions
-
-        return show_token_attributions(
-            self.aggregate(aggregator, **parameters) if do_aggregation else self,
-            min_val=min_val,
-            max_val=max_val,
-            display=display,
-            return_html=bool(return_html),
-            replace_char=replace_char,
-            wrap_after=wrap_after,
-            step_score_highlight=step_score_highlight,
-        )
-
-
-class OutputShortcuts:
+class OutputShortcuts(ViewShortcuts):
     """Methods of an output of several texts."""
 
     __slots__ = ()
@@ -223,84 +148,6 @@ class OutputShortcuts:
     def to_xarray(self, aggregator: Any = None, do_aggregation: bool = True, **parameters: Any) -> list[Any]:
         """One ``xarray.Dataset`` a text (texts differ in length)."""
         return [s.to_xarray(aggregator, do_aggregation, **parameters) for s in _output(self)]
-
-    def show(
-        self,
-        min_val: float | None = None,
-        max_val: float | None = None,
-        max_show_size: int | None = None,
-        show_dim: int | str | None = None,
-        slice_dims: dict[int | str, tuple[int, int]] | None = None,
-        display: bool = True,
-        return_html: bool | None = False,
-        aggregator: Any = None,
-        do_aggregation: bool = True,
-        **parameters: Any,
-    ) -> Any:
-        """Every text's aggregated scores as a table with colours."""
-        chosen = self.aggregate(aggregator, **parameters) if do_aggregation else _output(self)
-        shown = [
-            s.show(
-                min_val,
-                max_val,
-                max_show_size,
-                show_dim,
-                slice_dims,
-                display,
-                return_html,
-                do_aggregation=False,
-            )
-            for s in chosen
-        ]
-        return "".join(shown) if return_html else None
-
-    def show_granular(
-        self,
-        min_val: float | None = None,
-        max_val: float | None = None,
-        max_show_size: int | None = None,
-        show_dim: int | str | None = None,
-        slice_dims: dict[int | str, tuple[int, int]] | None = None,
-        display: bool = True,
-        return_html: bool | None = False,
-    ) -> Any:
-        """Every text's raw scores, one trailing axis browsed."""
-        shown = [
-            s.show_granular(min_val, max_val, max_show_size, show_dim, slice_dims, display, return_html)
-            for s in _output(self)
-        ]
-        return "".join(shown) if return_html else None
-
-    def show_tokens(
-        self,
-        min_val: float | None = None,
-        max_val: float | None = None,
-        display: bool = True,
-        return_html: bool | None = False,
-        replace_char: dict[str, str] | None = None,
-        wrap_after: int | str | list[str] | tuple[str, ...] | None = None,
-        step_score_highlight: str | None = None,
-        aggregator: Any = None,
-        do_aggregation: bool = True,
-        **parameters: Any,
-    ) -> Any:
-        """Every text with highlighted tokens."""
-        shown = [
-            s.show_tokens(
-                min_val,
-                max_val,
-                display,
-                return_html,
-                replace_char,
-                wrap_after,
-                step_score_highlight,
-                aggregator,
-                do_aggregation,
-                **parameters,
-            )
-            for s in _output(self)
-        ]
-        return "".join(shown) if return_html else None
 
     def save(
         self,

@@ -19,6 +19,7 @@ from inseq_core.data.attribution import FeatureAttributionSequenceOutput
 from inseq_core.data.scores import ScoreArray
 from inseq_core.errors import InvalidArgumentError, invalid, unknown_name
 from inseq_core.hooks import aggregation_functions
+from inseq_core.view.readable import visible
 from inseq_core.view.table import ScoreTable
 
 DEFAULT_SHOWN = 20
@@ -105,7 +106,7 @@ def with_all(
         groups.append(attrs.evolve(group, values=values))
     browsed = tuple(
         BrowsedAxis(
-            name=axes[a],
+            name=visible(axes[a]),
             entries=entries[a],
             size=stop - start,
             reduction=functions[a],

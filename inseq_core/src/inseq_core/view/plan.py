@@ -145,6 +145,7 @@ def planned_tokens(
     replace: Mapping[str, str] | None = None,
     wrap_after: WrapAfter = None,
     highlight: str | None = None,
+    on_page: bool = True,
 ) -> TokensPlan:
     """Texts with coloured tokens, step by step.
 
@@ -158,7 +159,7 @@ def planned_tokens(
             f"The scores have the axes {sequences[0].axes}, and a token has one colour.\n"
             "  Leave do_aggregation=True, aggregate before, or use show_granular()."
         )
-    base = _table_plan([_table(s, None, True, replace) for s in sequences], info, min_val, max_val)
+    base = _table_plan([_table(s, None, on_page, replace) for s in sequences], info, min_val, max_val)
     highlights = None if highlight is None else highlight_scale(base.tables, highlight)
     colors = base.looks[()].colors
     texts = tuple(

@@ -24,7 +24,9 @@ TAB = "⇥"
 EMPTY = "⟨⟩"
 
 _SPACE_MARKS = ("▁", "Ġ")
-_BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_SPELLED_BYTES = re.compile(r"(?:<0x[0-9A-Fa-f]{2}>)+")
+_BLANKS = str.maketrans({"Ġ": " ", "Ċ": "\n", "ĉ": "\t", "č": "\r"})
+_WORD_END = "</w>"
 _SPECIAL = re.compile(r"<[^<>\s]{1,40}>|\[[A-Z_0-9]{2,20}\]")
 _LINE_ENDS = "\n\u2028\u2029\x85"
 _JOINERS = "\u200c\u200d"
@@ -71,6 +73,7 @@ def shown_tokens(
     flags = [_looks_special(token) for token in raw] if special is None else list(special)
     for old, new in (replace or {}).items():
         raw = [token.replace(old, new) if old else token for token in raw]
+    raw = _spaced_by_word_ends(raw)
     mark = _space_mark(raw)
     ordinary = [token for token, is_special in zip(raw, flags, strict=True) if not is_special]
     spelled_in_bytes = mark != "▁" and _are_bytes(ordinary)
@@ -92,7 +95,7 @@ def shown_tokens(
 
 
 def _looks_special(token: str) -> bool:
-    return bool(_SPECIAL.fullmatch(token)) and not _BYTE_PIECE.fullmatch(token)
+    return bool(_SPECIAL.fullmatch(token)) and not _SPELLED_BYTES.fullmatch(token)
 
 
 def _running(text: str, space_before: bool) -> str:
@@ -178,15 +181,26 @@ def _are_bytes(tokens: Sequence[str]) -> bool:
 
 def _decoded(token: str, mark: str | None, spelled_in_bytes: bool) -> str:
     """The text of one piece: a space for each mark, characters for bytes."""
-    if piece := _BYTE_PIECE.fullmatch(token):
-        return _text_of_bytes(bytes([int(piece[1], 16)]))
     if spelled_in_bytes:
         alphabet = byte_of_character()
         return _text_of_bytes(bytes(alphabet[character] for character in token))
+    token = _SPELLED_BYTES.sub(
+        lambda run: _text_of_bytes(bytes.fromhex(run[0][3:-1].replace("><0x", ""))), token
+    )
+    if mark != "▁" and token and not token.strip("ĠĊĉč"):
+        return token.translate(_BLANKS)
     if mark is not None:
         # Merged pieces hold marks inside: "▁The▁house", "▁la → ▁le".
         token = token.replace(" " + mark, " ").replace(mark, " ")
-    return token.replace("Ċ", "\n") if mark == "Ġ" else token
+    return token.replace("Ċ", "\n").replace("ĉ", "\t") if mark == "Ġ" else token
+
+
+def _spaced_by_word_ends(tokens: Sequence[str]) -> list[str]:
+    """Pieces that mark where words end (``low er</w> est``) as pieces that begin with a space."""
+    if not any(token.endswith(_WORD_END) for token in tokens):
+        return list(tokens)
+    ends = [False, *(token.endswith(_WORD_END) for token in tokens)]
+    return [" " * end + token.removesuffix(_WORD_END) for end, token in zip(ends, tokens, strict=False)]
 
 
 def _text_of_bytes(data: bytes) -> str:

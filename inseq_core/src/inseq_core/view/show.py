@@ -1,16 +1,16 @@
 """The views by which a result is shown: a table, its trailing axes, and the text with coloured tokens.
 
 In a notebook they are HTML, elsewhere they are drawn in the terminal; ``return_html=True`` gives a whole
-page as a string.
-All texts of a call share one colour scale, so that equal colours mean equal scores.
+page as a string. All texts of a call share one colour scale, so that equal colours mean equal scores.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,12 +26,13 @@ def show_attributions(
     attributions: Attributions,
     min_val: float | None = None,
     max_val: float | None = None,
-    max_show_size: int | None = None,
-    show_dim: Dim | None = None,
-    slice_dims: Mapping[Dim, Span] | None = None,
     display: bool = True,
     return_html: bool = False,
     return_figure: bool = False,
+    *,
+    max_show_size: int | None = None,
+    show_dim: Dim | None = None,
+    slice_dims: Mapping[Dim, Span] | None = None,
     do_aggregation: bool = True,
 ) -> Any:
     """Scores as a table: inputs in rows, steps in columns, step scores below.
@@ -54,7 +55,8 @@ def show_attributions(
     Raises:
         InvalidArgumentError: nothing to show, or arguments that do not go together.
     """
-    plan = planned(
+    plan = functools.partial(
+        planned,
         attributions,
         aggregate=do_aggregation,
         max_show_size=max_show_size,
@@ -62,7 +64,6 @@ def show_attributions(
         max_val=max_val,
         show_dim=show_dim,
         slice_dims=slice_dims,
-        on_page=_is_page(return_html),
     )
     return _presented(plan, display, return_html, return_figure)
 
@@ -96,7 +97,8 @@ def show_granular_attributions(
     Raises:
         UnknownNameError: no such axis. InvalidArgumentError: as in ``show_attributions``.
     """
-    plan = planned(
+    plan = functools.partial(
+        planned,
         attributions,
         aggregate=False,
         max_show_size=max_show_size,
@@ -104,7 +106,6 @@ def show_granular_attributions(
         max_val=max_val,
         show_dim=show_dim,
         slice_dims=slice_dims,
-        on_page=_is_page(return_html),
     )
     return _presented(plan, display, return_html, return_figure)
 
@@ -133,7 +134,8 @@ def show_token_attributions(
     Raises:
         UnknownNameError: no such step score. InvalidArgumentError: as in ``show_attributions``.
     """
-    plan = planned_tokens(
+    plan = functools.partial(
+        planned_tokens,
         attributions,
         aggregate=do_aggregation,
         min_val=min_val,
@@ -173,38 +175,34 @@ def save_html(
         raise invalid("path", str(target), f"a file in a folder that exists; {str(target.parent)!r} does not")
     if target.is_dir():
         raise invalid("path", str(target), "a file, not a folder")
-    if view == "table":
-        html = show_attributions(
-            attributions, min_val, max_val, max_show_size, display=False, return_html=True
-        )
-    elif view == "granular":
-        html = show_granular_attributions(
-            attributions, max_show_size, min_val, max_val, display=False, return_html=True
+    plan: TablePlan | TokensPlan
+    if view in ("table", "granular"):
+        plan = planned(
+            attributions,
+            aggregate=view == "table",
+            max_show_size=max_show_size,
+            min_val=min_val,
+            max_val=max_val,
+            on_page=True,
         )
     elif view == "tokens":
-        html = show_token_attributions(attributions, min_val, max_val, display=False, return_html=True)
+        plan = planned_tokens(attributions, min_val=min_val, max_val=max_val)
     else:
         raise unknown_name("view", view, ["granular", "table", "tokens"])
-    _write_whole(target, html)
+    _write_whole(target, _html(plan, whole=True))
     return target
 
 
 def html_fragment(attributions: Attributions) -> str:
-    """What a notebook shows for a result that is the value of a cell: the table, to be put into another
-    page."""
+    """What a notebook shows for a result that is the value of a cell: the table, as a part of its page."""
     return _html(planned(attributions, on_page=True), whole=False)
 
 
 def is_notebook() -> bool:
-    """Whether output goes to a notebook, which renders HTML. Asks IPython only where it is already
-    imported."""
+    """Whether output goes to a notebook, which renders HTML; IPython is asked only if already imported."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
     return getattr(shell, "kernel", None) is not None
-
-
-def _is_page(return_html: bool) -> bool:
-    return bool(return_html) or is_notebook()
 
 
 def _html(plan: TablePlan | TokensPlan, *, whole: bool) -> str:
@@ -217,21 +215,25 @@ def _html(plan: TablePlan | TokensPlan, *, whole: bool) -> str:
     return page(plan, whole=whole)
 
 
-def _presented(plan: TablePlan | TokensPlan, display: bool, return_html: bool, return_figure: bool) -> Any:
+def _presented(
+    plan: Callable[..., TablePlan | TokensPlan], display: bool, return_html: bool, return_figure: bool
+) -> Any:
+    """Show, and return what was asked for; ``plan(on_page=…)`` decides what is to be seen there."""
     if return_figure:
         if return_html:
             raise InvalidArgumentError("return_html and return_figure are both set: expected one of them.")
         from inseq_core.view.figure import figure_of
 
-        return figure_of(plan.base if isinstance(plan, TokensPlan) else plan)
+        drawn = plan(on_page=True)
+        return figure_of(drawn.base if isinstance(drawn, TokensPlan) else drawn)
     if display and is_notebook():
         from IPython.display import HTML
         from IPython.display import display as show_in_notebook
 
-        show_in_notebook(HTML(_html(plan, whole=False)))
-    elif display and not return_html:
-        _print(plan)
-    return _html(plan, whole=True) if return_html else None
+        show_in_notebook(HTML(_html(plan(on_page=True), whole=False)))
+    elif display:
+        _print(plan(on_page=False))
+    return _html(plan(on_page=True), whole=True) if return_html else None
 
 
 def _print(plan: TablePlan | TokensPlan) -> None:

@@ -140,7 +140,7 @@ class ScoreTable:
 
 def missing(group: RowGroup) -> NDArray[np.bool_]:
     """(I, T) True where a score could be and every value is NaN."""
-    unscored = np.isnan(group.values).reshape(*group.absent.shape, -1).all(axis=-1)
+    unscored = np.isnan(group.values).all(axis=tuple(range(2, group.values.ndim)))
     return np.asarray(unscored & ~group.absent)
 
 
@@ -181,7 +181,7 @@ def score_table(
         ),
         steps=tuple(range(first, first + n_steps)),
         groups=groups,
-        step_scores={name: scores[:n_steps] for name, scores in attribution.step_scores.items()},
+        step_scores={visible(name): scores[:n_steps] for name, scores in attribution.step_scores.items()},
         source_bands=bands(attribution.segments, "source"),
         target_bands=bands(attribution.segments, "target"),
         axes=attribution.axes,

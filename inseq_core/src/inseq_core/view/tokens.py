@@ -12,7 +12,7 @@ import numpy as np
 
 from inseq_core.errors import invalid, unknown_name
 from inseq_core.view.colors import ColorScale, color_scale
-from inseq_core.view.readable import ShownToken
+from inseq_core.view.readable import ShownToken, visible
 from inseq_core.view.table import ScoreTable
 
 WrapAfter = int | str | Sequence[str] | None
@@ -65,7 +65,7 @@ def step_texts(
         wrap_after: a number of tokens, a token, several tokens, or several marks in one string (``".!?"``).
         highlight: a step score that colours the attributed tokens, on the scale ``highlights``.
     """
-    measures = table.step_scores[highlight] if highlight else np.full(len(table.steps), np.nan)
+    measures = table.step_scores[visible(highlight)] if highlight else np.full(len(table.steps), np.nan)
     measure_levels = highlights.levels(measures) if highlights else np.zeros(len(table.steps), dtype=np.int64)
     levels = [scale.levels(group.values) for group in table.groups]
     texts = []
@@ -97,14 +97,14 @@ def highlight_scale(tables: Sequence[ScoreTable], name: str) -> ColorScale:
         UnknownNameError: some text has no such step score.
     """
     for table in tables:
-        if name not in table.step_scores:
+        if visible(name) not in table.step_scores:
             raise unknown_name(
                 "step score",
                 name,
                 list(table.step_scores),
                 note=f"Measure it beside the attribution: model.attribute(..., step_scores=[{name!r}]).",
             )
-    return color_scale([table.step_scores[name] for table in tables], signed=False)
+    return color_scale([table.step_scores[visible(name)] for table in tables], signed=False)
 
 
 def _line(

@@ -66,7 +66,9 @@ class TerminalTokensViewer:
         """Lines of text."""
         from inseq_core.view.terminal_tokens import draw_tokens
 
-        plan = planned_tokens(attributions, wrap_after=self.wrap_after, highlight=self.highlight)
+        plan = planned_tokens(
+            attributions, wrap_after=self.wrap_after, highlight=self.highlight, on_page=False
+        )
         return _lines(draw_tokens(plan), _console(self.width, self.color))
 
 
