@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import abc
 import collections
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -28,7 +28,11 @@ from inseq_core.torch import planner, seams
 if TYPE_CHECKING:
     from inseq_core.contracts.context import ContextRequest
     from inseq_core.hooks.specs import MethodSpec
+    from inseq_core.torch.attention_map import AttentionMap
     from inseq_core.torch.context import TorchContext
+
+Watch = Callable[[str, Tensor], AbstractContextManager[object]]
+"""What surrounds one pass of the "source" or "target" side over ids (B, L)."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -59,6 +63,7 @@ class Traits:
         pads_safely: right padding changes nothing.
         batches_cotangents: batched vector-Jacobian products work (False after the first operation without a rule).
         shares_prefix: a cached prefix gives the uncached scores; None until tried.
+        attention: where the model's attention products are; None until a method asked for them.
         notes: what was found, in words, for the result's info.
     """
 
@@ -68,6 +73,7 @@ class Traits:
     pads_safely: bool = True
     batches_cotangents: bool = True
     shares_prefix: bool | None = None
+    attention: AttentionMap | None = None
     notes: list[str] = attrs.field(factory=list)
 
     def note(self, text: str) -> None:
@@ -94,6 +100,7 @@ class TorchAdapter(ModelAdapter):
         self.counts: collections.Counter[str] = collections.Counter()
         self.memory_budget = planner.default_budget(seams.device_of(model))
         self._dropout_active = False
+        self._watches: list[Watch] = []
 
     # -- what a framework says ----------------------------------------------------------------------------------------
 
@@ -128,6 +135,21 @@ class TorchAdapter(ModelAdapter):
             use_cache: return keys and values as ``past_key_values`` of the output.
         """
 
+    def attention_layers(self) -> Mapping[str, int] | None:
+        """Layers with attention of each kind ("encoder", "decoder", "cross"), where the framework knows without running it.
+
+        None: not known; the self-check then expects attention in every layer.
+        """
+        return None
+
+    def attention_heads(self) -> Mapping[str, int] | None:
+        """Heads of each kind of attention, where the framework knows without running the model."""
+        return None
+
+    def visible_attention(self) -> AbstractContextManager[None]:
+        """A ``with`` block in which attention is computed by functions that the attention seam sees."""
+        return nullcontext()
+
     # -- devices and arrays -------------------------------------------------------------------------------------------
 
     @property
@@ -139,6 +161,11 @@ class TorchAdapter(ModelAdapter):
     def dtype(self) -> torch.dtype:
         """Floating type of the embeddings."""
         return next(self.embedding_module("target").parameters()).dtype
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the self-check found, in words."""
+        return tuple(self.traits.notes)
 
     def as_array(self, values: np.ndarray) -> Tensor:
         return torch.tensor(values, device=self.device)
@@ -208,7 +235,8 @@ class TorchAdapter(ModelAdapter):
         ids, mask = self.as_array(batch.source_ids), self.as_array(batch.source_mask)
         self._count(ids)
         with seams.output_seam(at or self.embedding_module("source"), source) as tap:
-            memory = self.run_encoder(ids, mask)
+            with self.watched("source", ids):
+                memory = self.run_encoder(ids, mask)
         self._ran_once(tap, source, at)
         return memory
 
@@ -237,7 +265,8 @@ class TorchAdapter(ModelAdapter):
         head = self.head_module() if self.traits.splits_at_head else None
         head_block = seams.head_seam(head, sequence, position, graph) if head is not None else nullcontext()
         with seams.output_seam(at or self.embedding_module("target"), target) as point, head_block as tap:
-            output = self.run_decoder(ids, mask, memory=memory, memory_mask=memory_mask)
+            with self.watched("target", ids):
+                output = self.run_decoder(ids, mask, memory=memory, memory_mask=memory_mask)
         self._ran_once(point, target, at)
         if tap is None:
             rows = output.logits[sequence, position]  # (R, V)
@@ -255,7 +284,8 @@ class TorchAdapter(ModelAdapter):
         memory_mask = self.as_array(batch.source_mask) if memory is not None else None
         self._count(ids)
         with seams.output_seam(self.embedding_module("target"), target):
-            output = self.run_decoder(ids, mask, memory=memory, memory_mask=memory_mask)
+            with self.watched("target", ids):
+                output = self.run_decoder(ids, mask, memory=memory, memory_mask=memory_mask)
         logits: Tensor = output.logits[self.as_array(grid.sequence), self.as_array(grid.position - 1)]
         return logits[:, None, :]
 
@@ -268,6 +298,23 @@ class TorchAdapter(ModelAdapter):
             f"{name} ran {tap.calls} times in one forward pass, expected once. "
             + ("It is not on the way to the output." if tap.calls == 0 else "Choose a module inside it that runs once.")
         )
+
+    @contextmanager
+    def watching(self, watch: Watch) -> Iterator[None]:
+        """Every pass of the encoder or decoder inside the block runs inside ``watch(side, ids)``."""
+        self._watches.append(watch)
+        try:
+            yield
+        finally:
+            self._watches.remove(watch)
+
+    @contextmanager
+    def watched(self, side: str, ids: Tensor) -> Iterator[None]:
+        """What surrounds one pass; adapters' passes run inside it."""
+        with ExitStack() as stack:
+            for watch in self._watches:
+                stack.enter_context(watch(side, ids))
+            yield
 
     def _count(self, ids: Tensor) -> None:
         self.counts["forward"] += 1

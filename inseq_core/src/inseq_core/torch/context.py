@@ -7,7 +7,8 @@ Axes: B sequences, T steps, R rows, S source positions, L target positions, D hi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import attrs
@@ -20,7 +21,9 @@ from inseq_core.contracts.step_function import ForwardOutput
 from inseq_core.data.batch import TokenBatch
 from inseq_core.data.result import MethodOutput
 from inseq_core.data.steps import StepGrid
+from inseq_core.torch import internals
 from inseq_core.torch.adapter import TorchAdapter
+from inseq_core.torch.attention_seam import AttentionProduct
 from inseq_core.torch.baselines import baseline_embeddings
 from inseq_core.torch.gradients import StepGradients, step_gradients
 from inseq_core.torch.inputs import InputTensors
@@ -36,12 +39,22 @@ class TorchContext(AttributionContext):
         self._inputs: InputTensors | None = None
         self._moved = False
 
+    @property
+    def is_moved(self) -> bool:
+        """Whether other embeddings than the texts' own are explained (see ``at``)."""
+        return self._moved
+
     # -- inputs -------------------------------------------------------------------------------------------------------
 
     @property
     def rows(self) -> Tensor:
         """(R,) sequence of each row."""
         return self.adapter.as_array(self.grid.sequence)
+
+    @property
+    def row_queries(self) -> Tensor:
+        """(R,) target position that each row is predicted from: the last of its prefix."""
+        return self.adapter.as_array(self.grid.position - 1)
 
     @property
     def inputs(self) -> InputTensors:
@@ -222,6 +235,53 @@ class TorchContext(AttributionContext):
         dense = values.new_zeros(copies * len(self.batch), int(step.max()) + 1)
         dense[self.adapter.as_array(grid.sequence), step] = values
         return dense
+
+    # -- internals ----------------------------------------------------------------------------------------------------
+
+    def attentions(self, visit: Callable[[AttentionProduct], Any] | None = None) -> list[Any]:
+        """Attention of every layer, from one pass.
+
+        Args:
+            visit: called with every ``AttentionProduct`` while the pass runs (encoder, then decoder, each layer's self-
+                before its cross-attention); what it returns is kept, None is not. Without it, each decoder and
+                cross-attention layer is kept as ``LayerWeights``: (R, H, K) weights of the query that a row is predicted
+                from.
+
+        Raises:
+            CapabilityError: the model has no attention. SelfCheckError: some of it cannot be seen.
+        """
+        return internals.row_attention(self) if visit is None else internals.visit_attention(self, visit)
+
+    def attention_gradients(self) -> list[internals.LayerWeights]:
+        """As ``attentions``, with the derivative of each row's score with respect to its own weights."""
+        return internals.attention_gradients(self)
+
+    def hidden_states(self, visit: Callable[[internals.LayerStates], Any] | None = None) -> list[Any]:
+        """What every block gives, from one pass.
+
+        Args:
+            visit: called with ``LayerStates`` (B, L, D) while the pass runs; what it returns is kept, None is not. Without
+                it, the states of the decoder's rows are kept: one (R, D) for each block.
+        """
+        if visit is not None:
+            return internals.visit_blocks(self, visit)
+        rows, queries = self.rows, self.row_queries
+        return internals.visit_blocks(self, lambda s: s.states[rows, queries] if s.kind == "decoder" else None)
+
+    def intervene(
+        self,
+        attention: Callable[[AttentionProduct], Tensor | None] | None = None,
+        hidden: Callable[[internals.LayerStates], Tensor | None] | None = None,
+    ) -> AbstractContextManager[None]:
+        """A ``with`` block in which every pass of this context's model shows its internals, to be replaced.
+
+        Args:
+            attention: called with every ``AttentionProduct``; may return another output (B, H, L, v).
+            hidden: called with every block's ``LayerStates``; may return other states (B, L, D).
+
+        The model is as it was when the block is left, also by an exception.
+        """
+        return internals.intervening(self, attention, hidden)
 
     # -- what comes back ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,285 @@
+"""Where a model's blocks and attention products are, found by running it on a few tokens.
+
+No modelling file is known. In one pass of each side all modules say when they run: the *blocks* are the members of the
+outermost list of modules that ran one after the other; the attention seam says in which block each product was met. Source and
+target of the probe differ in length, so that keys as many as source tokens tell cross from self-attention. The findings are
+proved before they are used: weights times values in place of the model's own products must give the model's own output, no
+query may look at a later key, and there must be as many products as layers.
+Axes: B sequences, H heads, S source positions, L target positions, K keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from inseq_core.data.batch import EncodedText, TokenBatch
+from inseq_core.errors import CapabilityError, SelfCheckError
+from inseq_core.torch.attention_seam import AttentionProduct, Slot, attention_seam
+
+if TYPE_CHECKING:
+    from inseq_core.torch.adapter import TorchAdapter
+
+SOURCE_LENGTH, TARGET_LENGTH = 6, 5
+"""Tokens of the probe; different, so that kinds of attention can be told apart by their keys."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class SideMap:
+    """One side (encoder or decoder) of a model.
+
+    Attributes:
+        blocks: the layers, in the order in which they run.
+        slots: kind and layer of each attention product, in the order of a pass.
+        heads: heads of each product.
+        block_of: index of the block that each product is in.
+    """
+
+    blocks: tuple[nn.Module, ...] = ()
+    slots: tuple[Slot, ...] = ()
+    heads: tuple[int, ...] = ()
+    block_of: tuple[int, ...] = ()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class AttentionMap:
+    """What was found out about a model's attention.
+
+    Attributes:
+        source: its encoder; empty for decoder-only models.
+        target: its decoder.
+    """
+
+    source: SideMap = attrs.field(factory=SideMap)
+    target: SideMap = attrs.field(factory=SideMap)
+
+    def side(self, name: str) -> SideMap:
+        """The encoder ("source") or the decoder ("target")."""
+        return self.source if name == "source" else self.target
+
+    def layers(self, kind: str) -> int:
+        """Layers with attention of a kind."""
+        return sum(slot[0] == kind for slot in (*self.source.slots, *self.target.slots))
+
+    def heads(self, kind: str) -> tuple[int, ...]:
+        """Heads of each layer of a kind."""
+        return tuple(
+            heads
+            for side in (self.source, self.target)
+            for slot, heads in zip(side.slots, side.heads, strict=True)
+            if slot[0] == kind
+        )
+
+
+def attention_map(adapter: TorchAdapter, batch: TokenBatch) -> AttentionMap:
+    """The map of the adapter's model; made and proved on the first call.
+
+    Raises:
+        CapabilityError: the model has no attention, or none that can be seen.
+        SelfCheckError: it has, but what was seen is not all of it, or not what makes the output.
+    """
+    if adapter.traits.attention is None:
+        probe = _probe(batch)
+        with torch.inference_mode(False), torch.no_grad(), adapter.quiet(), adapter.visible_attention():
+            found = _survey(adapter, probe)
+            _check_counts(adapter, found)
+            _check_neutral(adapter, probe, found)
+        adapter.traits.attention = found
+    return adapter.traits.attention
+
+
+def _probe(batch: TokenBatch) -> TokenBatch:
+    text = batch.texts[0]
+    source = None if text.source_ids is None else np.resize(text.source_ids, SOURCE_LENGTH)
+    text = EncodedText(target_ids=np.resize(text.target_ids, TARGET_LENGTH), source_ids=source, prompt_length=1)
+    return TokenBatch(texts=(text,), origin=(0,), pad_id=batch.pad_id)
+
+
+def _sides(batch: TokenBatch) -> tuple[str, ...]:
+    return ("source", "target") if batch.has_source else ("target",)
+
+
+def run_sides(adapter: TorchAdapter, batch: TokenBatch) -> Tensor:
+    """(B, L, V) logits from one plain pass of each side, seen by those who watch."""
+    memory = mask = None
+    if batch.has_source:
+        memory = adapter.encode_memory(batch)
+        mask = adapter.as_array(batch.source_mask)
+    ids = adapter.as_array(batch.target_ids)
+    with adapter.watched("target", ids):
+        output = adapter.run_decoder(ids, adapter.as_array(batch.target_mask), memory=memory, memory_mask=mask)
+    logits: Tensor = output.logits
+    return logits
+
+
+# -- finding ------------------------------------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class _Trace:
+    """One pass of one side: which modules ran, and where products were met."""
+
+    running: list[str] = attrs.field(factory=list)
+    ran: list[str] = attrs.field(factory=list)
+    products: list[tuple[tuple[str, ...], tuple[int, int, int, int]]] = attrs.field(factory=list)
+
+
+def _survey(adapter: TorchAdapter, probe: TokenBatch) -> AttentionMap:
+    traces: dict[str, _Trace] = {}
+
+    @contextmanager
+    def watch(side: str, ids: Tensor) -> Iterator[None]:
+        trace = traces[side] = _Trace()
+
+        def seen(product: AttentionProduct) -> None:
+            trace.products.append((tuple(trace.running), product.shape))
+
+        with _running_modules(adapter.model, trace):
+            with attention_seam(seen, batch=ids.shape[0], length=ids.shape[1]):
+                yield
+
+    with adapter.watching(watch):
+        run_sides(adapter, probe)
+    return AttentionMap(**{side: _side_map(adapter.model, side, trace) for side, trace in traces.items()})
+
+
+@contextmanager
+def _running_modules(model: nn.Module, trace: _Trace) -> Iterator[None]:
+    """Names of the modules that run, as a stack and as a list."""
+
+    def enter(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: Any) -> None:
+            trace.running.append(name)
+            trace.ran.append(name)
+
+        return hook
+
+    def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
+        trace.running.pop()
+
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_pre_hook(enter(name)).remove)
+            stack.callback(module.register_forward_hook(leave, always_call=True).remove)
+        yield
+
+
+def _side_map(model: nn.Module, side: str, trace: _Trace) -> SideMap:
+    names = _block_names(model, trace.ran)
+    modules = dict(model.named_modules())
+    slots: list[Slot] = []
+    block_of = []
+    counted: dict[str, int] = {}
+    for running, shape in trace.products:
+        kind = "encoder" if side == "source" else "cross" if shape[3] == SOURCE_LENGTH else "decoder"
+        slots.append((kind, counted.get(kind, 0)))
+        counted[kind] = counted.get(kind, 0) + 1
+        block_of.append(next((i for i, name in enumerate(names) if name in running), -1))
+    return SideMap(
+        blocks=tuple(modules[name] for name in names),
+        slots=tuple(slots),
+        heads=tuple(shape[1] for _, shape in trace.products),
+        block_of=tuple(block_of),
+    )
+
+
+def _block_names(model: nn.Module, ran: list[str]) -> list[str]:
+    """Members of the outermost list of modules that ran, in their order; of several such lists, the longest."""
+    lists = [name for name, module in model.named_modules() if isinstance(module, (nn.ModuleList, nn.Sequential))]
+    best: list[str] = []
+    for name in lists:
+        if any(name.startswith(f"{outer}.") for outer in lists if outer != name):
+            continue
+        members = [r for r in ran if r.startswith(f"{name}.") and "." not in r[len(name) + 1 :]]
+        if len(members) > len(best):
+            best = members
+    return best
+
+
+# -- proving ------------------------------------------------------------------------------------------------------------
+
+
+def _check_counts(adapter: TorchAdapter, found: AttentionMap) -> None:
+    name, declared = adapter.profile.name, adapter.attention_layers()
+    n_products = len(found.source.slots) + len(found.target.slots)
+    expected = declared if declared is not None else _one_a_block(found)
+    if not n_products:
+        if declared is not None and not any(declared.values()):
+            raise no_attention(adapter)
+        raise CapabilityError(
+            f"{name}: no attention product was met in a forward pass. Either the model has no attention ("
+            f"{adapter.profile.model_class}), or it computes it inside a kernel that cannot be looked into; load it with "
+            "attention written out (transformers: model_kwargs={'attn_implementation': 'eager'})."
+        )
+    for kind, layers in expected.items():
+        if found.layers(kind) != layers:
+            raise SelfCheckError(
+                f"{name}: {found.layers(kind)} {kind} attention products were met in a forward pass, but the model has "
+                f"{layers} such layers ({adapter.profile.model_class}). Load it with attention written out "
+                "(transformers: model_kwargs={'attn_implementation': 'eager'}), or report the model class."
+            )
+
+
+def no_attention(adapter: TorchAdapter) -> CapabilityError:
+    """The error of an attention method on a model that has none."""
+    return CapabilityError(
+        f"{adapter.profile.name} ({adapter.profile.model_class}) has no attention, so there are no attention weights. "
+        "Use a gradient or a removal method."
+    )
+
+
+def _one_a_block(found: AttentionMap) -> Mapping[str, int]:
+    expected = {"decoder": len(found.target.blocks)}
+    if found.source.blocks:
+        expected |= {"encoder": len(found.source.blocks), "cross": len(found.target.blocks)}
+    return expected
+
+
+def _check_neutral(adapter: TorchAdapter, probe: TokenBatch, found: AttentionMap) -> None:
+    """Weights times values must be what the model computes, and must be what its output hangs on."""
+    from inseq_core.torch.selfcheck import close
+
+    plain = run_sides(adapter, probe)[0]
+
+    def neutral(product: AttentionProduct) -> Tensor:
+        weights = product.weights()
+        if product.kind == "decoder" and float(weights.triu(1).abs().max()) > 0 and adapter.traits.is_causal:
+            raise SelfCheckError(
+                f"{adapter.profile.name}: attention of decoder layer {product.layer} looks at later tokens, but the "
+                "model's output does not; the weights that were seen are not the ones it uses. Please report the model class."
+            )
+        return product.applied(weights)
+
+    with watching_attention(adapter, found, neutral):
+        patched = run_sides(adapter, probe)[0]
+    if not close(patched.to(plain.dtype), plain, adapter.dtype):
+        raise SelfCheckError(
+            f"{adapter.profile.name}: attention weights times values, put in place of the model's own products, change its "
+            "output, so the weights that were seen are not the ones it uses. Please report the model class."
+        )
+    with watching_attention(adapter, found, lambda product: torch.zeros_like(product.output)):
+        silent = run_sides(adapter, probe)[0]
+    if torch.equal(silent, plain):
+        raise SelfCheckError(
+            f"{adapter.profile.name}: attention products replaced by zero change nothing; the model does not use the ones "
+            "that were seen. Please report the model class."
+        )
+
+
+@contextmanager
+def watching_attention(
+    adapter: TorchAdapter, found: AttentionMap, handler: Callable[[AttentionProduct], Tensor | None]
+) -> Iterator[None]:
+    """Every pass inside the block shows its attention products to ``handler``."""
+
+    def watch(side: str, ids: Tensor) -> Any:
+        return attention_seam(handler, batch=ids.shape[0], length=ids.shape[1], slots=found.side(side).slots)
+
+    with adapter.visible_attention(), adapter.watching(watch):
+        yield

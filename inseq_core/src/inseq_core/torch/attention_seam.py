@@ -1,0 +1,348 @@
+"""The attention seam: where weights meet values, whatever the modelling file looks like.
+
+A torch function mode sees the functions that a model calls. ``scaled_dot_product_attention`` has queries, keys, values and
+mask in its hands; in written-out attention the product whose first operand came out of a softmax (through dropout, casts,
+views, slices) is the attention product. There weights can be read, for the wanted rows only, and the output replaced.
+Attention inside an opaque kernel is not seen: ``TorchAdapter.visible_attention`` switches it off for a while, and
+``attention_map`` counts the products.
+Axes: B sequences, H heads, G heads that share values, L queries, K keys, R rows, d width of a query, v width of a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from inseq_core.errors import SelfCheckError
+
+Slot = tuple[str, int]
+"""Kind ("encoder", "decoder", "cross") and layer of a product."""
+
+AttentionHandler = Callable[["AttentionProduct"], "Tensor | None"]
+"""Called with every product of a pass; what it returns, (B, H, L, v), takes the place of the output."""
+
+SOFTMAX = frozenset({"softmax", "_softmax", "_safe_softmax"})
+PRODUCT = frozenset({"matmul", "__matmul__", "bmm"})
+STAYS_WEIGHTS = frozenset(
+    (
+        "dropout dropout_ to type type_as float half bfloat16 double clone contiguous view view_as reshape reshape_as flatten"
+        " unflatten unsqueeze squeeze expand __getitem__ narrow mul mul_ __mul__ masked_fill masked_fill_ nan_to_num"
+    ).split()
+)
+"""What may stand between the softmax and the product."""
+MARK = "_inseq_is_attention"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class AttentionProduct:
+    """One attention product of a forward pass, before its output goes on.
+
+    Attributes:
+        kind: "encoder", "decoder" (self-attention of the decoder), "cross"; "" where nobody said.
+        layer: which of its kind, from 0.
+        index: how many products came before it in the pass.
+        shape: (B, H, L, K).
+        shared_values: (B, H / G, K, v).
+        raw_shape: of the output, as the model's own function gives it.
+    """
+
+    kind: str
+    layer: int
+    index: int
+    shape: tuple[int, int, int, int]
+    shared_values: Tensor
+    raw_shape: tuple[int, ...]
+    _weigh: Callable[[slice, Any], Tensor] = attrs.field(alias="weigh")
+    _run: Callable[[], Tensor] = attrs.field(alias="run")
+    _ran: list[Tensor] = attrs.field(factory=list, init=False)
+
+    @property
+    def value_width(self) -> int:
+        """Width of a value."""
+        return int(self.shared_values.shape[-1])
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        """(B, H, L, v)."""
+        return (*self.shape[:3], self.value_width)
+
+    @property
+    def raw_output(self) -> Tensor:
+        """What the model's own function gives, in its own layout; computed once."""
+        if not self._ran:
+            self._ran.append(self._run())
+        return self._ran[0]
+
+    @property
+    def output(self) -> Tensor:
+        """(B, H, L, v) what the model's own function gives."""
+        return self.raw_output.reshape(self.output_shape)
+
+    @property
+    def values(self) -> Tensor:
+        """(B, H, K, v); those that heads share are repeated."""
+        return _repeated(self.shared_values, self.shape[1])
+
+    def weights(self, sequences: slice = slice(None), queries: slice | Tensor = slice(None)) -> Tensor:
+        """(B', H, L', K) weights of the chosen sequences and queries, in float32 or better, on the model's graph.
+
+        Rows sum to one, or to less where a sink took a share.
+        """
+        return self._weigh(sequences, queries)
+
+    def row_weights(self, sequence: Tensor, position: Tensor) -> Tensor:
+        """(R, H, K) weights of single queries, ``position[r]`` of ``sequence[r]``."""
+        parts, order = [], []
+        for b in sequence.unique().tolist():
+            rows = (sequence == b).nonzero()[:, 0]
+            order.append(rows)
+            parts.append(self.weights(slice(b, b + 1), position[rows])[0].transpose(0, 1))
+        return torch.cat(parts)[torch.cat(order).argsort()]
+
+    def applied(self, weights: Tensor) -> Tensor:
+        """(B, H, L, v): the output for weights (B, H, L, K)."""
+        values = self.values
+        return weights.to(values.dtype) @ values
+
+
+class AttentionMode(TorchFunctionMode):
+    """Finds attention products among the functions that a model calls, and hands them to ``handler``.
+
+    Attributes:
+        met: products so far.
+        is_paused: nothing is looked at.
+    """
+
+    def __init__(
+        self, handler: AttentionHandler, *, batch: int, length: int, slots: Sequence[Slot] | None = None
+    ) -> None:
+        super().__init__()
+        self.handler = handler
+        self.batch = batch
+        self.length = length
+        self.slots = slots
+        self.met = 0
+        self.is_paused = False
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.is_paused:
+            return func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if func is F.scaled_dot_product_attention:
+            product = self._scaled_product(args, kwargs)
+        elif name in PRODUCT and len(args) > 1 and getattr(args[0], MARK, False):
+            product = self._written_product(func, args, kwargs)
+        else:
+            result = func(*args, **kwargs)
+            _mark(name, args, kwargs, result)
+            self.saw(func, name, args, kwargs, result)
+            return result
+        self.met += 1
+        replacement = self.handler(product)
+        if replacement is None:
+            output = product.raw_output
+        else:
+            output = replacement.to(product.shared_values.dtype).reshape(product.raw_shape)
+        self.saw_product(product, output)
+        return output
+
+    def saw(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:
+        """Called after every other function; for modes that follow what becomes of a product."""
+
+    def saw_product(self, product: AttentionProduct, output: Tensor) -> None:
+        """Called with the output that goes on."""
+
+    def _slot(self) -> Slot:
+        if self.slots is None:
+            return "", self.met
+        if self.met >= len(self.slots):
+            raise SelfCheckError(
+                f"The model computed more attention products in this pass than in its check ({len(self.slots)}), so none of "
+                "them can be told apart. Please report the model class."
+            )
+        return self.slots[self.met]
+
+    def _product(self, shape: tuple[int, ...], values: Tensor, raw: tuple[int, ...], **how: Any) -> AttentionProduct:
+        kind, layer = self._slot()
+        b, h, q, k = (int(n) for n in shape)
+        return AttentionProduct(
+            kind=kind, layer=layer, index=self.met, shape=(b, h, q, k), shared_values=values, raw_shape=raw, **how
+        )
+
+    def _scaled_product(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionProduct:
+        call = ScaledCall.of(self.batch, self.length, *args, **kwargs)
+        return self._product(
+            call.shape,
+            call.values,
+            call.raw_shape,
+            weigh=call.weights,
+            run=lambda: F.scaled_dot_product_attention(*args, **kwargs),
+        )
+
+    def _written_product(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AttentionProduct:
+        weights, values = args[0], args[1]
+        raw = (*weights.shape[:-1], values.shape[-1])
+        w = _by_head(weights, self.batch)
+
+        def weigh(sequences: slice, queries: slice | Tensor) -> Tensor:
+            return _wide(w[sequences][:, :, queries])
+
+        return self._product(
+            tuple(w.shape), _by_head(values, self.batch), raw, weigh=weigh, run=lambda: func(*args, **kwargs)
+        )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ScaledCall:
+    """The arguments of one ``scaled_dot_product_attention``, head by head.
+
+    Attributes:
+        queries: (B, H, L, d). keys: (B, H / G, K, d). values: (B, H / G, K, v).
+        mask: broadcasts to (B, H, L, K); boolean (True: may look) or added to the scores; None.
+        is_causal: no query looks at later keys.
+        scale: factor of the scores.
+        raw_shape: of the output.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    mask: Tensor | None
+    is_causal: bool
+    scale: float
+    raw_shape: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        batch: int,
+        length: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> ScaledCall:
+        """Read the arguments of a call in a pass over ``batch`` sequences of ``length`` queries."""
+        raw = (*query.shape[:-1], value.shape[-1])
+        queries, keys, values = (_by_head(x, batch) for x in (query, key, value))
+        if attn_mask is not None and attn_mask.dim() == 3:
+            attn_mask = attn_mask[None] if query.dim() == 4 else _by_head(attn_mask, batch)
+        if length == 1 and queries.shape[2] > 1:
+            # Heads that share keys, laid out as the queries of one head: what a library does with a single query.
+            if attn_mask is not None and attn_mask.shape[1] * attn_mask.shape[2] > 1:
+                attn_mask = attn_mask.reshape(attn_mask.shape[0], -1, 1, attn_mask.shape[-1])
+            queries = queries.reshape(queries.shape[0], -1, 1, queries.shape[-1])
+        return cls(
+            queries=queries,
+            keys=keys,
+            values=values,
+            mask=attn_mask,
+            is_causal=bool(is_causal),
+            scale=query.shape[-1] ** -0.5 if scale is None else float(scale),
+            raw_shape=raw,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(B, H, L, K)."""
+        b, h, q, _ = self.queries.shape
+        return b, h, q, self.keys.shape[2]
+
+    def weights(self, sequences: slice = slice(None), queries: slice | Tensor = slice(None)) -> Tensor:
+        """(B', H, L', K), in float32 or better."""
+        chosen = _wide(self.queries[sequences][:, :, queries])
+        keys = _wide(self.keys[sequences])
+        b, h, q, d = chosen.shape
+        shared, k = keys.shape[1], keys.shape[2]
+        grouped = chosen.reshape(b, shared, (h // shared) * q, d)
+        scores = (grouped @ keys.transpose(-1, -2)).reshape(b, h, q, k) * self.scale
+        blind = None
+        if self.is_causal:
+            position = torch.arange(self.shape[2], device=scores.device)[queries]
+            later = torch.arange(k, device=scores.device)[None, :] > position[:, None]
+            scores = scores.masked_fill(later, float("-inf"))
+        if self.mask is not None:
+            mask = self.mask.expand(*self.shape)[sequences][:, :, queries]
+            if mask.dtype == torch.bool:
+                blind = ~mask.any(-1, keepdim=True)  # a query that may look nowhere (padding on the left) looks nowhere
+                scores = scores.masked_fill(~mask & ~blind, float("-inf"))
+            else:
+                scores = scores + mask
+        weights = scores.softmax(-1)
+        return weights if blind is None else weights.masked_fill(blind, 0.0)
+
+
+@contextmanager
+def attention_seam(
+    handler: AttentionHandler, *, batch: int, length: int, slots: Sequence[Slot] | None = None
+) -> Iterator[AttentionMode]:
+    """Show every attention product of one forward pass to ``handler``.
+
+    Args:
+        handler: called in the order of the pass; may return the output that goes on.
+        batch, length: sequences and queries of the pass.
+        slots: kind and layer of each product, in the order of the pass.
+
+    Raises:
+        SelfCheckError: the pass had more or fewer products than ``slots``.
+    """
+    with AttentionMode(handler, batch=batch, length=length, slots=slots) as mode:
+        yield mode
+    if slots is not None and mode.met != len(slots):
+        raise SelfCheckError(
+            f"The model computed {mode.met} attention products in this pass, {len(slots)} in its check. "
+            "Please report the model class."
+        )
+
+
+def _mark(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+    """Note on a tensor that it holds attention weights: a softmax over its last axis, or what is left of one."""
+    if not isinstance(result, Tensor) or result.dim() < 3:
+        return
+    if name in SOFTMAX:
+        axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        is_weights = axis in (-1, result.dim() - 1)
+    else:
+        is_weights = name in STAYS_WEIGHTS and bool(args) and getattr(args[0], MARK, False)
+    if is_weights:
+        setattr(result, MARK, True)
+
+
+def _by_head(x: Tensor, batch: int) -> Tensor:
+    """(B, heads, positions, width) of a tensor that may have sequences and heads in one axis, or heads in two."""
+    if x.dim() == 4 and x.shape[0] in (1, batch):
+        return x.expand(batch, *x.shape[1:])
+    if x.dim() < 3 or (x.shape[0] % batch if x.dim() == 3 else x.shape[0] != batch):
+        raise SelfCheckError(
+            f"An attention product has an operand of shape {tuple(x.shape)}, which does not divide into {batch} sequences "
+            "and heads. Please report the model class."
+        )
+    return x.reshape(batch, -1, x.shape[-2], x.shape[-1])
+
+
+def _repeated(shared: Tensor, heads: int) -> Tensor:
+    """(B, H / G, K, v) -> (B, H, K, v)."""
+    b, groups, k, v = shared.shape
+    if groups == heads:
+        return shared
+    return shared[:, :, None].expand(b, groups, heads // groups, k, v).reshape(b, heads, k, v)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
