@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from inseq_core.contracts.adapter import EncodedInput, ModelProfile, TokenTexts
 from inseq_core.data.batch import EncodedText, IntArray, as_ids
@@ -161,6 +161,13 @@ class HuggingFaceAdapter(TorchAdapter):
             return {"use_cache": False}
         return {"past_key_values": cache, "use_cache": use_cache}
 
-    @staticmethod
-    def _as_mask(mask: torch.Tensor) -> torch.Tensor:
-        return mask.to(torch.long)
+    def _decoder_mask(self, mask: Tensor) -> Tensor:
+        """(B, L) 1 where a decoder may look: gaps are 0, padding behind a text 1.
+
+        A causal decoder never looks at what follows, so masking right padding changes no logits that anybody reads; it
+        would only make rows without any key, whose softmax is NaN in some models and types.
+        """
+        if not self.traits.is_causal:
+            return mask.to(torch.long)
+        behind = mask.flip(-1).cumsum(-1).flip(-1) == 0
+        return (mask | behind).to(torch.long)

@@ -67,4 +67,6 @@ class DecoderOnlyAdapter(HuggingFaceAdapter):
         if "position_ids" in self._takes:
             positions = torch.arange(mask.shape[1] - ids.shape[1], mask.shape[1], device=ids.device)
             arguments["position_ids"] = positions[None].expand(ids.shape[0], -1)
-        return self.model(input_ids=ids, attention_mask=self._as_mask(mask), return_dict=True, **arguments)
+        return self.model(
+            input_ids=ids, attention_mask=self._decoder_mask(mask), return_dict=True, **arguments
+        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from inseq_core.contracts.adapter import EncodedInput
@@ -46,7 +47,7 @@ class EncoderDecoderAdapter(HuggingFaceAdapter):
 
     def run_encoder(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, S, D) the encoder's last hidden states."""
-        output = self.model.get_encoder()(input_ids=ids, attention_mask=self._as_mask(mask), return_dict=True)
+        output = self.model.get_encoder()(input_ids=ids, attention_mask=mask.to(torch.long), return_dict=True)
         states: Tensor = output.last_hidden_state
         return states
 
@@ -65,9 +66,9 @@ class EncoderDecoderAdapter(HuggingFaceAdapter):
 
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=memory),
-            attention_mask=None if memory_mask is None else self._as_mask(memory_mask),
+            attention_mask=None if memory_mask is None else memory_mask.to(torch.long),
             decoder_input_ids=ids,
-            decoder_attention_mask=self._as_mask(mask),
+            decoder_attention_mask=self._decoder_mask(mask),
             return_dict=True,
             **self._cache_arguments(cache, use_cache),
         )

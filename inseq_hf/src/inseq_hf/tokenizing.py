@@ -366,10 +366,8 @@ class TextCodec:
             kept |= np.isin(ids, list(ends))
         if len(ids):
             is_start = side == "target" and self.is_encoder_decoder
-            kept[0] |= (
-                is_start
-                or ((side != "source" or not self.is_encoder_decoder)
-                and int(ids[0]) in self.start_ids)
+            kept[0] |= is_start or (
+                (side != "source" or not self.is_encoder_decoder) and int(ids[0]) in self.start_ids
             )
         return kept
 
