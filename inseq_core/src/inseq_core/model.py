@@ -75,6 +75,7 @@ class AttributionModel(TextTools):
         removal: Any = None,
         keep_granular: bool = False,
         truncation: bool = False,
+        chat_template_args: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> FeatureAttributionOutput:
         """Which parts of the input made the model produce each token of its output.
@@ -109,6 +110,7 @@ class AttributionModel(TextTools):
                 baseline token, or a ``RemovalWay``.
             keep_granular: keep layers, heads and hidden dimensions of the scores however large they are.
             truncation: cut inputs that are too long, instead of refusing them.
+            chat_template_args: arguments of the chat template (``tools``, its own variables …).
             **kwargs: arguments of the method, of the attributed function and of the step scores; one that
                 several take goes to all of them. ``attribution_args``, ``attributed_fn_args`` and
                 ``step_scores_args`` are dicts of arguments for one of them alone.
@@ -144,6 +146,7 @@ class AttributionModel(TextTools):
             removal=removal,
             keep_granular=keep_granular,
             truncation=truncation,
+            chat_template_args=chat_template_args,
         )
         request = build_request(
             self,

@@ -58,6 +58,8 @@ def refuse(name):
         ({"removal": 3}, errors.InvalidArgumentError, "removal = 3"),
         ({"device": "moon"}, errors.CapabilityError, "cannot be moved to 'moon'"),
         ({"override_default_attribution": True}, errors.InvalidArgumentError, "needs a method"),
+        ({"chat_template_args": {"tools": []}}, errors.InvalidArgumentError, "without chat messages"),
+        ({"input_texts": CHAT, "chat_template_args": {"x": 1}}, errors.UnknownArgumentError, "template"),
         ({"input_texts": CHAT, "skip_special_tokens": True}, errors.InvalidArgumentError, "template"),
     ],
 )

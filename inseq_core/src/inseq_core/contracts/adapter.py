@@ -119,6 +119,10 @@ class ModelAdapter(abc.ABC):
     def start_ids(self, given: EncodedInput, prefix: str | None = None) -> IntArray:
         """(L0,) target ids that generation starts from: the prompt, or the decoder start token and a forced prefix."""
 
+    def output_segments(self, text: EncodedText) -> tuple[Segment, ...]:
+        """Labelled spans of what was generated or forced: reasoning between markers, the answer after it."""
+        return ()
+
     @abc.abstractmethod
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Text of target ids."""

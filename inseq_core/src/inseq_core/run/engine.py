@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 def attribute(request: AttributeRequest) -> FeatureAttributionOutput:
     """Attribute every step of every text of a request."""
-    began, before = time.perf_counter(), dict(request.adapter.counts)
+    began = time.perf_counter()
     get_host().before_attribute(request)
     with told_warnings() as warned:
         texts = prepare(request)
@@ -46,7 +46,10 @@ def attribute(request: AttributeRequest) -> FeatureAttributionOutput:
         ledger, cache = Ledger.of(request, texts, spans), {}
         _LOG.info("%s on %s: %d texts", request.method.name, request.profile.name, len(texts))
         with _progress(request, spans) as advance:
-            for rows in _batches(request, texts, spans):
+            batches = _batches(request, texts, spans)
+            request.adapter.self_check(batches[0].batch)
+            before = dict(request.adapter.counts)
+            for rows in batches:
                 _attribute(rows, ledger, cache, advance)
                 ledger.put_step_scores(rows, step_scores(request, rows, cache))
     counts = spent(before, request.adapter.counts)
@@ -63,14 +66,12 @@ def _progress(request: AttributeRequest, spans: Spans) -> Any:
     return progress(title, steps, show=options.show_progress, pretty=options.pretty_progress)
 
 
-def _batches(request: AttributeRequest, texts: Sequence[EncodedText], spans: Spans) -> Iterator[RowSet]:
-    """The rows of a few texts at a time; the first batch proves what the engine relies on."""
+def _batches(request: AttributeRequest, texts: Sequence[EncodedText], spans: Spans) -> list[RowSet]:
+    """The rows of a few texts at a time."""
     size = 1 if request.method.spec.per_text else request.options.batch_size or len(texts)
-    for first in range(0, len(texts), size):
-        rows = RowSet.of(texts, spans, range(first, min(first + size, len(texts))), request.adapter.pad_id)
-        if not first:
-            request.adapter.self_check(rows.batch)
-        yield rows
+    pad = request.adapter.pad_id
+    groups = [range(first, min(first + size, len(texts))) for first in range(0, len(texts), size)]
+    return [RowSet.of(texts, spans, group, pad) for group in groups]
 
 
 def _attribute(rows: RowSet, ledger: Ledger, cache: MutableMapping[Any, Any], advance: Advance) -> None:

@@ -39,7 +39,7 @@ def prepare(request: AttributeRequest) -> tuple[EncodedText, ...]:
 def _encode_input(request: AttributeRequest, text: InputText) -> EncodedInput:
     adapter, options = request.adapter, request.options
     if not isinstance(text, str):
-        return adapter.encode_chat(text)
+        return adapter.encode_chat(text, **options.chat_template_args)
     given = adapter.encode_input(text, truncate=options.truncation)
     if not options.skip_special_tokens:
         return given
@@ -96,6 +96,7 @@ def _finish(request: AttributeRequest, text: EncodedText) -> EncodedText:
         while last > text.prompt_length and special[last - 1]:
             last -= 1
         text = text.truncated(last)
+    text = attrs.evolve(text, segments=(*text.segments, *adapter.output_segments(text)))
     if request.is_forced:
         return text
     return attrs.evolve(text, generated_text=adapter.decode(text.target_ids.tolist()))

@@ -74,6 +74,9 @@ class Options:
     removal: RemovalWay | None = attrs.field(default=None, converter=as_removal)
     keep_granular: bool = _flag()
     truncation: bool = _flag()
+    chat_template_args: Mapping[str, Any] = attrs.field(
+        factory=dict, converter=lambda value: argument_dict("chat_template_args", value)
+    )
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -246,6 +249,8 @@ def check_request(request: AttributeRequest) -> None:
         raise invalid(
             "skip_special_tokens", True, "False for chat messages: the template is made of special tokens"
         )
+    if options.chat_template_args and all(isinstance(text, str) for text in request.input_texts):
+        raise invalid("chat_template_args", options.chat_template_args, "nothing, without chat messages")
     _check_removal(request)
     for function in request.functions():
         _check_function(function, request)

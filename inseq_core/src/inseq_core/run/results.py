@@ -142,9 +142,7 @@ def _info(
         notes["features"] = ledger.texts[0].features.kind if ledger.texts[0].features else "token"
     if counts:
         notes["counts"] = dict(counts)
-    passes = notes.pop("passes", None)
-    if passes is None and counts:
-        passes = sum(counts.get(name, 0) for name in ("forward", "backward"))
+    passes = sum(counts.get(name, 0) for name in ("forward", "backward")) if counts else notes.get("passes")
     return AttributionInfo(
         attribution_method=spec.name,
         attribution_args=request.method.arguments,
