@@ -13,7 +13,8 @@ Axes: B sequences, T steps, R rows, S source positions, L target positions, D hi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import Any, Protocol
 
 import attrs
 import torch
@@ -44,6 +45,19 @@ class StepGradients:
     scores: Tensor
 
 
+class ForwardRules(Protocol):
+    """Other rules for the backward pass, in force while the forward pass is recorded (relevance propagation, DeepLIFT).
+
+    A reusable ``with`` block; ``mark`` tells it which tensors vary with the input.
+    """
+
+    def mark(self, tensor: Tensor) -> Tensor: ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *exc: object) -> bool | None: ...
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class LayerPoint:
     """A module inside the model, and the side whose positions its output (B, L, D) has."""
@@ -64,6 +78,7 @@ def step_gradients(
     want_source: bool = False,
     want_target: bool = True,
     at: LayerPoint | None = None,
+    rules: ForwardRules | None = None,
     name: str = "the attributed function",
 ) -> StepGradients:
     """Gradient of every row's score with respect to the embeddings before it.
@@ -74,18 +89,25 @@ def step_gradients(
         want_source, want_target: sides to differentiate.
         at: differentiate at the output of this module instead of the token embeddings; its side is the one wanted, and
             ``source`` or ``target`` are values of that output.
+        rules: backward rules to record instead of the derivatives.
 
     Raises:
         CapabilityError: the attributed function detaches the graph.
     """
     at_source = at.module if at is not None and at.side == "source" else None
     at_target = at.module if at is not None and at.side == "target" else None
-    with torch.inference_mode(False), torch.enable_grad(), adapter.quiet(), seams.differentiable_attention():
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        adapter.quiet(),
+        seams.differentiable_attention(),
+        rules or nullcontext(),
+    ):
         leaves: list[Tensor] = []
         memory = memory_leaf = source_leaf = target_leaf = None
         if batch.has_source:
             if want_source:
-                source_leaf = _leaf(source if source is not None else adapter.batch_embeddings(batch, "source"))
+                source_leaf = _leaf(source if source is not None else adapter.batch_embeddings(batch, "source"), rules)
                 memory = adapter.encode_memory(batch, source_leaf, at_source)
                 memory_leaf = memory.detach().requires_grad_()
                 leaves.append(memory_leaf)
@@ -93,7 +115,7 @@ def step_gradients(
                 with torch.no_grad():
                     memory_leaf = adapter.encode_memory(batch, source, at_source)
         if want_target:
-            target_leaf = _leaf(target if target is not None else adapter.batch_embeddings(batch, "target"))
+            target_leaf = _leaf(target if target is not None else adapter.batch_embeddings(batch, "target"), rules)
             target = target_leaf
             leaves.append(target_leaf)
         rowpass = adapter.decode_rows(batch, grid, target=target, memory=memory_leaf, at=at_target, graph=True)
@@ -143,8 +165,9 @@ def row_cotangents(rowpass: RowPass, score: ScoreOfRows, name: str) -> tuple[Ten
     return scores, cotangents, scale
 
 
-def _leaf(embeddings: Tensor) -> Tensor:
-    return embeddings.detach().clone().requires_grad_()
+def _leaf(embeddings: Tensor, rules: ForwardRules | None) -> Tensor:
+    leaf = embeddings.detach().clone().requires_grad_()
+    return leaf if rules is None else rules.mark(leaf)
 
 
 def _steps_vjp(
