@@ -19,7 +19,7 @@ from inseq_core.data.scores import ScoreArray
 AggregationFunction = Callable[..., Any]
 """``fn(array, axis) -> array`` without that axis."""
 
-_BLOCK = 1 << 21
+_BLOCK = 1 << 19
 """Numbers reduced at once."""
 
 

@@ -27,7 +27,7 @@ Span = tuple[int, int]
 Spans = tuple[Span, ...]
 
 DEFAULT_FUNCTION = "absmax"
-_BLOCK = 1 << 21
+_BLOCK = 1 << 19
 
 
 def as_spans(value: Any) -> Spans | None:
