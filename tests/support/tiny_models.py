@@ -1,9 +1,9 @@
 """Tiny random transformers models with tokenizers trained on the spot: one of each architecture, no download.
 
-``tiny_model("llama")`` gives ``(model, tokenizer)``, made once a process and shared: tests must leave both as they
-found them. Weights are drawn wide (``initializer_range`` 0.25), so that outputs differ visibly and no check passes on
-noise. Tokenizers are of the four kinds that occur: byte-level BPE, SentencePiece unigram with and without a start token,
-WordPiece, and the translation tokenizers with language codes.
+``tiny_model("llama")`` gives ``(model, tokenizer)``, made once a process and shared: tests must leave both as
+they found them. Weights are drawn wide (``initializer_range`` 0.25), so that outputs differ visibly and no
+check passes on noise. Tokenizers are of the four kinds that occur: byte-level BPE, SentencePiece unigram with
+and without a start token, WordPiece, and the translation tokenizers with language codes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ VOCABULARY = 320
 CHAT_TEMPLATE = (
     "{% if bos_token %}{{ bos_token }}{% endif %}"
     "{% if tools %}<|im_start|>tools\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}"
+    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """A ChatML-like template; tokenizers of decoder-only models carry it."""
@@ -77,7 +79,7 @@ LANGUAGES = {"mbart": ("en_XX", "fr_XX"), "nllb": ("eng_Latn", "fra_Latn"), "m2m
 """Codes of source and target language of the tokenizers that have them."""
 
 
-# -- tokenizers ---------------------------------------------------------------------------------------------------------
+# -- tokenizers ------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -359,7 +361,7 @@ _TOKENIZER_OF = {
 }
 
 
-# -- models -------------------------------------------------------------------------------------------------------------
+# -- models ----------------------------------------------------------------------------------------
 
 HIDDEN, LAYERS, HEADS, POSITIONS, SPREAD = 32, 2, 4, 128, 0.25
 

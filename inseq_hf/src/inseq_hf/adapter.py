@@ -1,13 +1,15 @@
 """What decoder-only and encoder–decoder models of transformers have in common.
 
-The model is fed ids; its own forward pass does the rest. Texts are the codec's business, generation its own module's.
+The model is fed ids; its own forward pass does the rest. Texts are the codec's business, generation its own
+module's.
 Axes: B sequences, S source positions, L target positions.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -22,11 +24,15 @@ from inseq_core.errors import CapabilityError, InvalidArgumentError
 from inseq_core.hooks.specs import Capability
 from inseq_core.torch.adapter import TorchAdapter
 from inseq_hf import chat, generation
-from inseq_hf.facts import device_name, start_token, versions
+from inseq_hf.facts import attention_heads, attention_layers, device_name, start_token, versions
 from inseq_hf.tokenizing import TextCodec
 
 ROOM_BEHIND_A_CUT = 32
 """Positions that a prompt which is cut leaves free for what the model writes."""
+
+
+VISIBLE_ATTENTION = ("eager", "sdpa")
+"""Attention implementations of transformers whose products are seen by the attention seam."""
 
 
 class HuggingFaceAdapter(TorchAdapter):
@@ -44,6 +50,7 @@ class HuggingFaceAdapter(TorchAdapter):
         left_pads_safely: left padding leaves what is generated as it is; None until it was tried.
     """
 
+    model: Any
     is_encoder_decoder = False
     left_pads_safely: bool | None = None
 
@@ -53,7 +60,8 @@ class HuggingFaceAdapter(TorchAdapter):
         super().__init__(model)
         self.tokenizer = tokenizer
         self.capabilities = frozenset(capabilities)
-        vocabulary = int(self.embedding_module("target").weight.shape[0])
+        embeddings: Any = self.embedding_module("target")
+        vocabulary = int(embeddings.weight.shape[0])
         settings = model.generation_config
         self.codec = TextCodec(
             tokenizer=tokenizer,
@@ -91,14 +99,37 @@ class HuggingFaceAdapter(TorchAdapter):
         """Positions that the encoder and the decoder have, None where there is no limit (or no encoder)."""
         raise NotImplementedError
 
-    # -- seams --------------------------------------------------------------------------------------------------------
+    # -- seams -------------------------------------------------------------------------------------
 
     def head_module(self) -> nn.Module | None:
         """The output embeddings, as transformers names them."""
         head: nn.Module | None = self.model.get_output_embeddings()
         return head
 
-    # -- text ---------------------------------------------------------------------------------------------------------
+    def attention_layers(self) -> Mapping[str, int] | None:
+        """Layers with attention of each kind, from the configuration."""
+        return attention_layers(self.model)
+
+    def attention_heads(self) -> Mapping[str, int] | None:
+        """Heads of each kind of attention, from the configuration."""
+        return attention_heads(self.model)
+
+    @contextmanager
+    def visible_attention(self) -> Iterator[None]:
+        """Attention by torch's own functions inside the block, instead of a kernel that hides it."""
+        own = getattr(self.model.config, "_attn_implementation", "eager")
+        if own in VISIBLE_ATTENTION:
+            yield
+            return
+        self.model.set_attn_implementation(
+            "sdpa" if getattr(self.model, "_supports_sdpa", False) else "eager"
+        )
+        try:
+            yield
+        finally:
+            self.model.set_attn_implementation(own)
+
+    # -- text --------------------------------------------------------------------------------------
 
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], **template: Any) -> EncodedInput:
         """Chat messages through the tokenizer's template: see ``inseq_hf.chat``."""
@@ -111,21 +142,26 @@ class HuggingFaceAdapter(TorchAdapter):
         return chat.output_segments(self.codec, text.target_ids.tolist(), text.prompt_length)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Text of ids."""
         return self.codec.decode(ids, skip_special_tokens)
 
     def token_texts(self, ids: Sequence[int], side: str = "target") -> TokenTexts:
+        """How ids are shown: see ``inseq_hf.pieces``."""
         return self.codec.token_texts(ids, side)
 
     def token_ids(self, tokens: Sequence[str], side: str = "target") -> list[int]:
+        """Ids of pieces; the unknown token for those that the vocabulary does not have."""
         return self.codec.token_ids(tokens, side)
 
     def baseline_ids(self, baseline: str | int, side: str = "target") -> int:
+        """The id of a special token by its short name, or of a token by its text."""
         return self.codec.baseline_id(baseline, side)
 
     def kept_in_baseline(self, ids: IntArray, side: str, include_eos: bool) -> np.ndarray:
+        """Start tokens, language codes, and ends unless ``include_eos``."""
         return self.codec.kept(ids, side, include_eos)
 
-    # -- numbers ------------------------------------------------------------------------------------------------------
+    # -- numbers -----------------------------------------------------------------------------------
 
     def generate(self, texts: Sequence[EncodedText], generation_args: Mapping[str, Any]) -> list[IntArray]:
         """The model's own ``generate``, with a mask always: see ``inseq_hf.generation``."""
@@ -141,9 +177,10 @@ class HuggingFaceAdapter(TorchAdapter):
         from inseq_hf.loading import as_device
 
         place = as_device(device)
-        if getattr(self.model, "hf_device_map", None) and len(set(self.model.hf_device_map.values())) > 1:
+        places = set((getattr(self.model, "hf_device_map", None) or {}).values())
+        if len(places) > 1:
             raise InvalidArgumentError(
-                f"{self.profile.name} is spread over {sorted(map(str, set(self.model.hf_device_map.values())))} by its "
+                f"{self.profile.name} is spread over {', '.join(sorted(map(str, places)))} by its "
                 f"device_map and cannot be moved to {device!r}."
             )
         self.model.to(place)
@@ -164,8 +201,8 @@ class HuggingFaceAdapter(TorchAdapter):
     def _decoder_mask(self, mask: Tensor) -> Tensor:
         """(B, L) 1 where a decoder may look: gaps are 0, padding behind a text 1.
 
-        A causal decoder never looks at what follows, so masking right padding changes no logits that anybody reads; it
-        would only make rows without any key, whose softmax is NaN in some models and types.
+        A causal decoder never looks at what follows, so masking right padding changes no logits that anybody
+        reads; it would only make rows without any key, whose softmax is NaN in some models and types.
         """
         if not self.traits.is_causal:
             return mask.to(torch.long)

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inseq_core.hooks.specs import Capability
+from inseq_core.torch import seams
 
 if TYPE_CHECKING:
     from inseq_hf.adapter import HuggingFaceAdapter
 
 
 def capabilities_of(adapter: HuggingFaceAdapter) -> frozenset[Capability]:
-    """Everything, but attention for models without any, and gradients where quantised weights let none through."""
+    """Everything but attention where there is none, and gradients where quantised weights pass none."""
     found = set(Capability)
-    if not _has_attention(adapter.model.config):
+    layers = adapter.attention_layers()
+    if layers is not None and not any(layers.values()):
         found.discard(Capability.ATTENTIONS)
     if getattr(adapter.model, "is_quantized", False) and not passes_gradients(adapter):
         found.discard(Capability.GRADIENTS)
@@ -25,27 +27,19 @@ def capabilities_of(adapter: HuggingFaceAdapter) -> frozenset[Capability]:
     return frozenset(found)
 
 
-def keep_gradients(model: torch.nn.Module) -> None:
+def keep_gradients(model: Any) -> None:
     """Keep 4-bit layers differentiable.
 
-    On CPUs with bfloat16 instructions bitsandbytes repacks 4-bit weights in the first forward pass without gradients, and
-    every later gradient through them is silently zero; this asks its layers not to.
+    On CPUs with bfloat16 instructions bitsandbytes repacks 4-bit weights in the first forward pass without
+    gradients, and every later gradient through them is silently zero; this asks its layers not to.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
 
-def _has_attention(config: Any) -> bool:
-    """Whether any layer attends: state-space models name no heads of attention."""
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    return getattr(text, "num_attention_heads", None) is not None
-
-
 def passes_gradients(adapter: HuggingFaceAdapter) -> bool:
-    """Whether a gradient from the output reaches the token embeddings, after a pass without gradients as well."""
-    from inseq_core.torch import seams
-
+    """Whether a gradient from the output reaches the token embeddings, also after a pass without one."""
     ids = torch.tensor([[0, 1, 0]], device=adapter.device)
     mask = torch.ones_like(ids, dtype=torch.bool)
     with adapter.quiet():
@@ -54,7 +48,7 @@ def passes_gradients(adapter: HuggingFaceAdapter) -> bool:
             adapter.run_decoder(ids, mask, memory=memory, memory_mask=None if memory is None else mask)
         embedded = adapter.embed(ids).detach().clone().requires_grad_(True)
         try:
-            with torch.enable_grad(), seams.embedding_seam(adapter.embedding_module("target"), embedded):
+            with torch.enable_grad(), seams.output_seam(adapter.embedding_module("target"), embedded):
                 output = adapter.run_decoder(
                     ids, mask, memory=memory, memory_mask=None if memory is None else mask
                 )

@@ -1,7 +1,8 @@
 """Chats in ids: the tokenizer's template, rendered once and tokenised once, and where its parts ended up.
 
-Turns are found by rendering the beginnings of the chat; where a template does not render a beginning as it renders the
-whole (it drops earlier reasoning, or insists on alternating roles), by looking for the messages' texts.
+Turns are found by rendering the beginnings of the chat; where a template does not render a beginning as it
+renders the whole (it drops earlier reasoning, or insists on alternating roles), by looking for the messages'
+texts.
 Axes: L positions of the rendered chat.
 """
 
@@ -54,10 +55,11 @@ def encode_chat(
 ) -> EncodedInput:
     """Messages through the tokenizer's template.
 
-    The answer is asked for, unless the last message is the assistant's: then it is a prefilled answer to go on with.
+    The answer is asked for, unless the last message is the assistant's: then it is a prefilled answer to go
+    on with.
 
     Args:
-        template: arguments of the template (``tools``, ``documents``, ``chat_template``, its own variables …).
+        template: arguments of the template (``tools``, ``documents``, ``chat_template``, its own variables).
         side: what the segments belong to, "target" for decoder-only models.
 
     Raises:
@@ -108,7 +110,7 @@ def token_starts(codec: TextCodec, text: str, ids: Sequence[int]) -> list[int]:
     return [len(codec.decode(ids[:k], skip_special_tokens=False)) for k in range(len(ids))]
 
 
-# -- checks -------------------------------------------------------------------------------------------------------------
+# -- checks ----------------------------------------------------------------------------------------
 
 
 def _checked(index: int, message: Any) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def _check_template(codec: TextCodec, template: Mapping[str, Any]) -> None:
     source = template.get("chat_template") or getattr(codec.tokenizer, "chat_template", None)
     if not source:
         raise CapabilityError(
-            f"The tokenizer of {codec.model_name} has no chat template, so there is no way to write messages.\n"
+            f"The tokenizer of {codec.model_name} has no chat template to write messages with.\n"
             "  Pass the text itself, or load it with tokenizer_kwargs={'chat_template': …}."
         )
     own = [name for name in template if name not in _OPTIONS]
@@ -179,7 +181,7 @@ def _generation_extension() -> Any:
     class Generation(ext.Extension):
         """``{% generation %}`` marks the assistant's text in templates; for names it is just a block."""
 
-        tags = frozenset({"generation"})
+        tags = {"generation"}  # noqa: RUF012
 
         def parse(self, parser: Any) -> Any:
             line = next(parser.stream).lineno
@@ -197,7 +199,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-# -- rendering ----------------------------------------------------------------------------------------------------------
+# -- rendering -------------------------------------------------------------------------------------
 
 
 def _rendered(codec: TextCodec, messages: Sequence[Message], options: Mapping[str, Any]) -> str:
@@ -208,7 +210,7 @@ def _rendered(codec: TextCodec, messages: Sequence[Message], options: Mapping[st
     except Exception as error:  # templates raise their own exceptions on chats that they do not take
         roles = ", ".join(str(message["role"]) for message in messages)
         raise InvalidArgumentError(
-            f"The chat template of {codec.model_name} refuses these messages: {str(error) or type(error).__name__}.\n"
+            f"The chat template of {codec.model_name} refuses these messages: {error!s}.\n"
             f"  Their roles are: {roles}."
         ) from error
 
@@ -216,7 +218,7 @@ def _rendered(codec: TextCodec, messages: Sequence[Message], options: Mapping[st
 def _turns(
     codec: TextCodec, messages: Sequence[Message], options: Mapping[str, Any], text: str
 ) -> Iterator[_Span]:
-    """One span a message, from the end of the one before; and one for the beginning of the answer asked for."""
+    """One span a message, from the end of the one before; and one for the answer that is asked for."""
     plain = {**options, "add_generation_prompt": False, "continue_final_message": False}
     ends: list[int | None] = []
     for count in range(1, len(messages) + 1):
@@ -235,15 +237,15 @@ def _turns(
             ends[k] = _end_of_turn(codec, text, places, k)
     start = 0
     for message, end in zip(messages, ends, strict=True):
-        end = max(end or start, start)
-        yield _Span(label=str(message["role"]), start=start, end=end, kind="turn")
-        start = end
+        stop = max(end or start, start)
+        yield _Span(label=str(message["role"]), start=start, end=stop, kind="turn")
+        start = stop
     if options["add_generation_prompt"]:
         yield _Span(label="assistant", start=start, end=len(text), kind="turn")
 
 
 def _end_of_turn(codec: TextCodec, text: str, places: Sequence[tuple[int, int]], index: int) -> int:
-    """Where a turn ends whose beginning could not be rendered alone: behind the first special token after its text."""
+    """Where a turn ends that could not be rendered alone: behind the first special token after its text."""
     after = places[index][1]
     following = min((start for start, _ in places[index + 1 :] if start >= after), default=len(text))
     marks = [codec.pieces.written([i])[0] for i in codec.pieces.special_ids]

@@ -1,6 +1,7 @@
 """Decoder-only models: the prompt and what follows it are one sequence.
 
-Texts are right-padded and every token has the position it stands at, also behind a token that attention must not see.
+Texts are right-padded and every token has the position it stands at, also behind a token that attention must
+not see.
 Axes: B sequences, L positions.
 """
 

@@ -1,9 +1,10 @@
 """Generation: the model's own ``generate``, made to give the same for a text alone and in a batch.
 
-A mask is always passed. Decoder-only prompts are left-padded, after the model has shown once that this changes nothing;
-otherwise, and where targets begin with different numbers of tokens, texts of one length go together. What comes back are
-the exact ids: padding that generation put behind a finished text is cut, tokens that the model wrote are kept, whatever
-they equal.
+A mask is always passed. Decoder-only prompts are left-padded, after the model has shown once that this
+changes nothing; otherwise, and where targets begin with different numbers of tokens, texts of one length go
+together. What comes back are
+the exact ids: padding that generation put behind a finished text is cut, tokens that the model wrote are
+kept, whatever they equal.
 Axes: B sequences, S source positions, L target positions.
 """
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from inseq_hf.adapter import HuggingFaceAdapter
 
 NEW_TOKENS = {False: 32, True: 128}
-"""New tokens at most, where neither the call nor the model's settings say: of a decoder-only, an encoder–decoder model."""
+"""New tokens at most where nobody says: of a decoder-only (False), an encoder–decoder model (True)."""
 
 _ONE_BY_ONE = (
     "stop_strings",
@@ -53,8 +54,9 @@ def generate(
     """Target ids of each text, what it began with included.
 
     Args:
-        generation_args: arguments of transformers' ``generate``, and ``seed``: what sampling is seeded with, text by text,
-            so that a text gets the same output alone and in a batch; the global generators are left as they were.
+        generation_args: arguments of transformers' ``generate``, and ``seed``: what sampling is seeded with,
+            text by text, so that a text gets the same output alone and in a batch; the global generators are
+            left as they were.
 
     Raises:
         UnknownArgumentError: an argument that ``generate`` does not take.
@@ -117,7 +119,7 @@ def _groups(
 
 
 def _left_pads_safely(adapter: HuggingFaceAdapter, texts: Sequence[EncodedText]) -> bool:
-    """Whether left padding leaves a prompt's continuation as it is; tried once a model, on the shortest prompt."""
+    """Whether left padding leaves a continuation as it is; tried once a model, on the shortest prompt."""
     if adapter.left_pads_safely is None:
         prompt = min((text.target_ids for text in texts), key=len)[-8:]
         options = {"max_new_tokens": 2, "min_new_tokens": 2, "do_sample": False, "num_beams": 1}
@@ -209,12 +211,12 @@ def _lengths(
         TextTooLongError: more positions than the model has.
     """
     longest = max(len(text.target_ids) for text in texts)
-    limit = adapter.profile.max_target
+    name, limit = adapter.profile.name, adapter.profile.max_target
     asked = args.get("max_new_tokens")
     if asked is not None:
         if limit is not None and longest + asked > limit:
             raise TextTooLongError(
-                f"{longest} tokens and max_new_tokens = {asked} make {longest + asked}: {adapter.profile.name} has "
+                f"{longest} tokens and max_new_tokens = {asked} make {longest + asked}: {name} has "
                 f"{limit} positions.\n  Generate at most {max(limit - longest, 0)}, or shorten the text."
             )
         return {}
@@ -229,8 +231,7 @@ def _lengths(
     if limit is not None:
         if limit <= longest:
             raise TextTooLongError(
-                f"{longest} tokens leave no room to write: {adapter.profile.name} has {limit} positions.\n"
-                "  Shorten the text."
+                f"{longest} tokens leave no room to write: {name} has {limit} positions.\n  Shorten the text."
             )
         new = min(new, limit - longest)
     return {"max_new_tokens": new}

@@ -1,20 +1,24 @@
-"""Where models are: a folder, the local cache, or the hub; and what it means when they cannot be read from there.
+"""Where models are: a folder, the local cache, or the hub; and what it means when they cannot be read from
+there.
 
-Without a network the answer comes at once: the hub is asked for a connection before transformers is asked for a file.
+Without a network the answer comes at once: the hub is asked for a connection before transformers is asked for
+    a file.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 
-from inseq_core.errors import InseqError, MissingPackageError, ModelLoadError, invalid
+from inseq_core.errors import InseqError, MissingPackageError, ModelLoadError, UnknownArgumentError, invalid
 
 T = TypeVar("T")
 
@@ -37,14 +41,23 @@ class Location:
     is_folder: bool = False
 
 
-def located(location: str | os.PathLike[str], options: Mapping[str, Any]) -> Location:
+MODEL_FILES = ("config.json",)
+TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "config.json")
+"""Any one of these tells that a folder holds a model, or a tokenizer."""
+
+
+def located(
+    location: str | os.PathLike[str], options: Mapping[str, Any], files: tuple[str, ...] = MODEL_FILES
+) -> Location:
     """A folder or a hub id.
 
     Args:
+        files: one of these is in a folder of the right kind.
         options: arguments of ``from_pretrained`` that the user gave.
 
     Raises:
-        ModelLoadError: a folder that is not there or holds no model; a hub id that is neither cached nor reachable.
+        ModelLoadError: a folder that is not there or holds no model; a hub id that is neither cached nor
+            reachable.
     """
     text = os.fspath(location)
     folder = Path(text).expanduser()
@@ -55,7 +68,7 @@ def located(location: str | os.PathLike[str], options: Mapping[str, Any]) -> Loc
             + (f" with model_kwargs={{'gguf_file': {folder.name!r}}}." if _is_gguf(folder) else ".")
         )
     if folder.is_dir():
-        _check_folder(folder, options)
+        _check_folder(folder, options, files)
         return Location(path=str(folder), options={}, is_folder=True)
     if _is_path(text):
         raise ModelLoadError(
@@ -70,31 +83,33 @@ def located(location: str | os.PathLike[str], options: Mapping[str, Any]) -> Loc
     return Location(path=text, options={"local_files_only": True})
 
 
-_HUB_HINT = "A hub id looks like 'gpt2' or 'Helsinki-NLP/opus-mt-en-fr'; carried models are listed by inseq.list_models()."
+_HUB_HINT = (
+    "A hub id looks like 'gpt2' or 'Helsinki-NLP/opus-mt-en-fr'; "
+    "inseq.list_models() has the models that plugins carry."
+)
 
 
 def _is_gguf(path: Path) -> bool:
     return path.suffix.lower() == ".gguf"
 
 
-def _check_folder(folder: Path, options: Mapping[str, Any]) -> None:
-    """Refuse a folder without a configuration, saying what is in it."""
+def _check_folder(folder: Path, options: Mapping[str, Any], files: tuple[str, ...]) -> None:
+    """Refuse a folder without the files that make a model or a tokenizer, saying what is in it."""
     inside = folder / str(options.get("subfolder") or "")
     gguf = options.get("gguf_file")
-    wanted = str(gguf) if gguf else "config.json"
-    if (inside / wanted).is_file() or "config" in options:
+    wanted = (str(gguf),) if gguf else files
+    if any((inside / name).is_file() for name in wanted) or "config" in options:
         return
     names = sorted(p.name for p in inside.iterdir())[:8] if inside.is_dir() else []
-    files = [name for name in names if _is_gguf(Path(name))]
+    gguf_names = [name for name in names if _is_gguf(Path(name))]
     advice = (
-        f"Load it with model_kwargs={{'gguf_file': {files[0]!r}}}."
-        if files and not gguf
-        else (
-            "A model folder is written by model.save_pretrained(folder) and tokenizer.save_pretrained(folder)."
-        )
+        "A model folder is written by model.save_pretrained(folder) and tokenizer.save_pretrained(folder)."
     )
+    if gguf_names and not gguf:
+        advice = f"Load it with model_kwargs={{'gguf_file': {gguf_names[0]!r}}}."
     raise ModelLoadError(
-        f"The folder {str(inside)!r} has no {wanted}: {', '.join(names) or 'it is empty'}.\n  {advice}"
+        f"The folder {str(inside)!r} has no {' or '.join(wanted)}: {', '.join(names) or 'it is empty'}.\n"
+        f"  {advice}"
     )
 
 
@@ -115,7 +130,7 @@ def _is_hub_id(text: str) -> bool:
     return True
 
 
-# -- the hub ------------------------------------------------------------------------------------------------------------
+# -- the hub ---------------------------------------------------------------------------------------
 
 
 def is_offline() -> bool:
@@ -167,7 +182,7 @@ def _not_here(name: str) -> ModelLoadError:
     )
     return ModelLoadError(
         f"{name!r} is no folder, has no cached copy in {constants.HF_HUB_CACHE}, and {reason}.\n"
-        f"  With a network, `hf download {name}` fetches it; or load a folder, or a carried model of inseq.list_models()."
+        f"  With a network, `hf download {name}` fetches it; or load a folder, or one of inseq.list_models()."
     )
 
 
@@ -179,10 +194,12 @@ def read(where: Location, what: str, action: Callable[[], T], advice: str = "") 
         advice: what to do, where the failure does not say.
 
     Raises:
-        ModelLoadError, MissingPackageError.
+        ModelLoadError: it is not there, not allowed, or damaged.
+        MissingPackageError: it needs a package. UnknownArgumentError: it takes no such argument.
     """
     try:
-        return action()
+        with _progress_on_terminals():
+            return action()
     except InseqError:
         raise
     except ImportError as error:
@@ -193,7 +210,22 @@ def read(where: Location, what: str, action: Callable[[], T], advice: str = "") 
         raise _explained(where, what, error, advice) from error
 
 
-def _explained(where: Location, what: str, error: Exception, advice: str) -> ModelLoadError:
+@contextmanager
+def _progress_on_terminals() -> Iterator[None]:
+    """Progress bars of transformers only where somebody looks at them."""
+    from transformers.utils import logging
+
+    if not logging.is_progress_bar_enabled() or sys.stderr.isatty():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
+def _explained(where: Location, what: str, error: Exception, advice: str) -> InseqError:
     from huggingface_hub import errors
 
     causes = tuple(_chain(error))
@@ -204,7 +236,8 @@ def _explained(where: Location, what: str, error: Exception, advice: str) -> Mod
         )
     if any(isinstance(cause, errors.RepositoryNotFoundError) for cause in causes):
         return ModelLoadError(
-            f"The hub has no model {where.path!r}, or it is private.\n  Check the spelling, or log in: hf auth login. {_HUB_HINT}"
+            f"The hub has no model {where.path!r}, or it is private.\n"
+            f"  Check the spelling, or log in: hf auth login. {_HUB_HINT}"
         )
     if any(isinstance(cause, errors.RevisionNotFoundError) for cause in causes):
         return ModelLoadError(f"{where.path!r} has no such revision.\n  See its page for branches and tags.")
@@ -213,9 +246,16 @@ def _explained(where: Location, what: str, error: Exception, advice: str) -> Mod
             f"The {what} of {where.path!r} is not in the local cache, and the hub cannot be asked.\n"
             f"  With a network: hf download {where.path}"
         )
+    if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
+        name = str(error).rpartition("argument ")[2].strip()
+        given = "tokenizer_kwargs" if what == "tokenizer" else "model_kwargs"
+        return UnknownArgumentError(
+            f"{where.path!r} takes no argument {name} (given in {given}).\n  Leave it out."
+        )
     place = "folder" if where.is_folder else "model"
     return ModelLoadError(
-        f"The {what} of the {place} {where.path!r} cannot be read: {type(error).__name__}: {_first_line(error)}\n"
+        f"The {what} of the {place} {where.path!r} cannot be read: {type(error).__name__}: "
+        f"{_first_line(error)}\n"
         f"  {advice or _advice(what, where)}"
     )
 
@@ -225,7 +265,7 @@ def _advice(what: str, where: Location) -> str:
         return "Is the file whole? Write it again with model.save_pretrained(folder)."
     if what == "weights":
         return f"Is the download whole? Fetch it again: hf download {where.path} --force-download"
-    return "Is it a model of transformers? Others have frameworks of their own: inseq.list_supported_frameworks()."
+    return "Is it a model of transformers? inseq.list_supported_frameworks() has what loads others."
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

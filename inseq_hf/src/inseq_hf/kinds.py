@@ -60,8 +60,8 @@ def _is_headless(kind: Any, config: Any) -> bool:
 
 
 def _does_not_generate(kind: str, name: str) -> ModelLoadError:
-    named = f"{name!r} is a {kind}" if kind != name else f"{kind} is a model"
+    named = f"{name!r} is a {kind}, which" if kind != name else f"{kind}"
     return ModelLoadError(
-        f"{named}, which does not generate text, so there are no steps to attribute.\n"
+        f"{named} does not generate text, so there are no steps to attribute.\n"
         "  Load a decoder-only or an encoder–decoder model, such as 'gpt2' or 'Helsinki-NLP/opus-mt-en-fr'."
     )

@@ -1,11 +1,12 @@
 """Loading: a hub id, a folder or a loaded model to an adapter.
 
-What cannot work is refused before any weights are read: a missing folder, an id that nobody knows, no network, a model
-without a generating head, a device that is not there. A loaded model is taken as it is.
+What cannot work is refused before any weights are read: a missing folder, an id that nobody knows, no
+network, a model without a generating head, a device that is not there. A loaded model is taken as it is.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,13 +48,14 @@ def load(
 
     Args:
         model: a hub id, a folder, or a loaded model; the last is neither moved nor changed unless asked for.
-        device: any torch device ("cpu", "cuda:0", "mps"), or "auto" to spread the model over what is there. By default an
-            accelerator if there is one; a loaded model stays where it is.
+        device: any torch device ("cpu", "cuda:0", "mps"), or "auto" to spread the model over what is there.
+            By default an accelerator if there is one; a loaded model stays where it is.
         tokenizer: a tokenizer, its id or folder; the model's own by default.
-        model_kwargs, tokenizer_kwargs: arguments of ``from_pretrained`` (``revision``, ``gguf_file``,
-            ``attn_implementation``, ``quantization_config`` …; ``src_lang``, ``tgt_lang`` …).
-        dtype: floating type of the weights, "auto" for the one they are stored in; float32 by default, since low precision
-            costs attributions more digits than it costs predictions.
+        model_kwargs: arguments of the model's ``from_pretrained`` (``revision``, ``gguf_file``,
+            ``attn_implementation``, ``quantization_config`` …).
+        tokenizer_kwargs: arguments of the tokenizer's ``from_pretrained`` (``src_lang``, ``tgt_lang`` …).
+        dtype: floating type of the weights, "auto" for the one they are stored in; float32 by default, since
+            low precision costs attributions more digits than it costs predictions.
 
     Raises:
         ModelLoadError: no such model or tokenizer, or it cannot be read, or it does not generate text.
@@ -88,10 +90,14 @@ def as_device(device: Any) -> torch.device:
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InvalidArgumentError(
-            f"device = {str(place)!r} is not available here: {str(error).splitlines()[0]}\n"
+            f"device = {str(place)!r} is not available here: {_first_sentence(error)}.\n"
             f"  Available: {', '.join(_devices())}."
         ) from error
     return place
+
+
+def _first_sentence(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0].rstrip(".")
 
 
 def _devices() -> list[str]:
@@ -119,7 +125,7 @@ def _dtype(value: Any) -> Any:
     raise invalid("dtype", value, "a floating type such as 'float32', 'bfloat16' or 'auto'")
 
 
-# -- from a place -------------------------------------------------------------------------------------------------------
+# -- from a place ----------------------------------------------------------------------------------
 
 
 def _from_location(
@@ -140,9 +146,14 @@ def _from_location(
         where, "configuration", lambda: hf.AutoConfig.from_pretrained(where.path, **shared)
     )
     check_generates(config, where.path)
-    words = tokenizer if tokenizer is not None and not isinstance(tokenizer, (str, os.PathLike)) else None
-    if words is None:
-        words = _tokenizer(tokenizer, where, shared, tokenizer_kwargs)
+    if tokenizer is None:
+        tokenizer = _read_tokenizer(where, {**shared, **tokenizer_kwargs})
+    else:
+        tokenizer = _tokenizer(tokenizer, tokenizer_kwargs)
+    if (spread or "device_map" in model_kwargs) and importlib.util.find_spec("accelerate") is None:
+        raise MissingPackageError(
+            "Spreading a model over devices needs accelerate.\n  pip install accelerate"
+        )
     options = {**model_kwargs, **where.options, "config": config}
     options.update(_precision(config, model_kwargs, dtype))
     if spread:
@@ -156,7 +167,7 @@ def _from_location(
         loaded.to(place or _default_device())
     elif place is not None and "device_map" not in model_kwargs:
         loaded.to(place)
-    return _adapter(loaded.eval(), words, where.path)
+    return _adapter(loaded.eval(), tokenizer, where.path)
 
 
 def _precision(config: Any, model_kwargs: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
@@ -175,27 +186,41 @@ def _check_complete(model: Any, report: Mapping[str, Any], name: str) -> None:
     if missing:
         shown = ", ".join(missing[:3]) + (f" … ({len(missing)} in all)" if len(missing) > 3 else "")
         raise ModelLoadError(
-            f"{name!r} holds no weights for {shown} of {type(model).__name__}: they would be random, and so would what the "
-            "model writes.\n  Load a model that was trained to generate text, or initialise it yourself and pass the object."
+            f"{name!r} holds no weights for {shown} of {type(model).__name__}: they would be random, and so "
+            "would what the model writes.\n"
+            "  Load a model that was trained to generate text, or make it yourself and pass the object."
         )
 
 
-def _tokenizer(
-    tokenizer: Any, where: hub.Location, shared: Mapping[str, Any], options: Mapping[str, Any]
-) -> Any:
+def _tokenizer(tokenizer: Any, options: Mapping[str, Any]) -> Any:
+    """The tokenizer that was given, as an object, an id or a folder."""
+    if not isinstance(tokenizer, (str, os.PathLike)):
+        if options:
+            raise InvalidArgumentError(
+                f"tokenizer_kwargs = {dict(options)!r} is for tokenizers that are loaded here; "
+                f"{type(tokenizer).__name__} is loaded already.\n  Pass its id or folder instead."
+            )
+        return tokenizer
+    return _read_tokenizer(hub.located(tokenizer, options, hub.TOKENIZER_FILES), options)
+
+
+def _read_tokenizer(where: hub.Location, options: Mapping[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
-    place = where if tokenizer is None else hub.located(tokenizer, options)
-    own = {} if tokenizer is not None else dict(shared)
-    return hub.read(
-        place,
+    advice = "Pass the tokenizer that belongs to the model: tokenizer=…"
+    tokenizer = hub.read(
+        where,
         "tokenizer",
-        lambda: AutoTokenizer.from_pretrained(place.path, **{**own, **place.options, **options}),
-        advice="Pass the tokenizer that belongs to the model: tokenizer=…",
+        lambda: AutoTokenizer.from_pretrained(where.path, **{**options, **where.options}),
+        advice=advice,
     )
+    pieces = set(tokenizer.get_vocab()) - {str(token) for token in tokenizer.added_tokens_decoder.values()}
+    if len(pieces) <= 1:  # transformers makes an empty tokenizer where the files are missing
+        raise ModelLoadError(f"{where.path!r} has no tokenizer files.\n  {advice}")
+    return tokenizer
 
 
-# -- from an object -----------------------------------------------------------------------------------------------------
+# -- from an object --------------------------------------------------------------------------------
 
 
 def _from_object(
@@ -216,22 +241,16 @@ def _from_object(
     if model_kwargs or spread:
         given = "device='auto'" if spread else f"model_kwargs = {model_kwargs!r}"
         raise InvalidArgumentError(
-            f"{given} is for models that are loaded here; {type(model).__name__} is loaded already.\n  Pass its id instead."
+            f"{given} is for models that are loaded here; {type(model).__name__} is loaded already.\n"
+            "  Pass its id instead."
         )
     check_generates(model.config, type(model).__name__, model=model)
-    if tokenizer is None or isinstance(tokenizer, (str, os.PathLike)):
-        tokenizer = _tokenizer(
-            _name_of(model) if tokenizer is None else tokenizer, _nowhere(), {}, tokenizer_kwargs
-        )
+    tokenizer = _tokenizer(_name_of(model) if tokenizer is None else tokenizer, tokenizer_kwargs)
     if dtype is not None and dtype != "auto":
         model = model.to(_dtype(dtype))
     if place is not None:
         model = model.to(place)
     return _adapter(model, tokenizer, getattr(model, "name_or_path", "") or type(model).__name__)
-
-
-def _nowhere() -> hub.Location:
-    return hub.Location(path="", options={})
 
 
 def _name_of(model: Any) -> str:
@@ -243,7 +262,7 @@ def _name_of(model: Any) -> str:
     name = getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
     if not name:
         raise ModelLoadError(
-            f"This {type(model).__name__} does not say where it was loaded from, so its tokenizer cannot be found.\n"
+            f"This {type(model).__name__} does not say where it came from, so its tokenizer cannot be found.\n"
             "  Pass it: load_model(model, …, tokenizer=tokenizer)."
         )
     return str(name)

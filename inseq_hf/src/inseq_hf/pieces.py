@@ -1,7 +1,8 @@
 """Pieces: how single token ids are shown, and where words begin.
 
-Pieces are shown as the tokenizer writes them (``Ġladies``, ``▁ladies``, ``##ies``); only byte-level pieces beyond ASCII
-are decoded, since nobody reads ``å¥½``. Bytes that are no whole letter are shown one by one: ``<0xE4>``.
+Pieces are shown as the tokenizer writes them (``Ġladies``, ``▁ladies``, ``##ies``); only byte-level pieces
+beyond ASCII are decoded, since nobody reads ``å¥½``. Bytes that are no whole letter are shown one by one:
+``<0xE4>``.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ _HEX_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 def readable(piece: str | bytes) -> str:
     """A byte-level piece as text: marks for white space, hexadecimal for what is no whole letter.
 
-    ``"Ġladies"`` stays, ``"å¥½"`` becomes ``"好"``, ``"ä½"`` (two thirds of a letter) becomes ``"<0xE4><0xBD>"``.
+    ``"Ġladies"`` stays, ``"å¥½"`` becomes ``"好"``, ``"ä½"`` (two thirds of a letter) becomes
+    ``"<0xE4><0xBD>"``.
     """
     raw = piece if isinstance(piece, bytes) else _bytes(piece)
     if raw is None:
@@ -234,7 +236,7 @@ class Pieces:
         return _is_unspaced(first) or _is_unspaced(before[-1])
 
     def _begins_letter(self, before: str, piece: str) -> bool:
-        """Whether a piece of single bytes begins a letter of a script without spaces, rather than continuing one."""
+        """Whether a piece of bytes begins a letter of a script without spaces, instead of continuing one."""
         byte = int(piece[3:5], 16)
         is_continuation = 0x80 <= byte < 0xC0
         # lead bytes E3 … E9 begin the letters from U+3000 to U+9FFF

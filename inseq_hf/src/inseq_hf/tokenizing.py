@@ -1,8 +1,9 @@
 """Text to ids and back, for any tokenizer of transformers.
 
-A tokenizer puts a *frame* around a text: special tokens before and after it. What generation continues must not end in
-an end token, a language code after the end token is where the decoder starts, and what continues given ids must be
-tokenised as a continuation, never together with the text of those ids. All three are decided in ids.
+A tokenizer puts a *frame* around a text: special tokens before and after it. What generation continues must
+not end in an end token, a language code after the end token is where the decoder starts, and what continues
+given ids must be tokenised as a continuation, never together with the text of those ids. All three are
+decided in ids.
 Axes: S source positions, L target positions.
 """
 
@@ -21,7 +22,7 @@ from inseq_core.errors import ForcedTextError, InvalidArgumentError, TextTooLong
 from inseq_hf.pieces import Pieces
 
 _ANCHORS = ("\n", "x", ".", ":", "q", "*", "7", "的")
-"""Texts put before a continuation while it is tokenised, and cut off again, so that it does not look like a beginning."""
+"""Put before a continuation while it is tokenised, and cut off: so it does not look like a beginning."""
 
 
 @attrs.frozen(kw_only=True)
@@ -32,8 +33,8 @@ class Frame:
         before, after: their ids.
     """
 
-    before: tuple[int, ...] = ()
-    after: tuple[int, ...] = ()
+    before: tuple[int, ...] = attrs.field(default=(), converter=tuple[int, ...])
+    after: tuple[int, ...] = attrs.field(default=(), converter=tuple[int, ...])
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -44,7 +45,8 @@ class TextCodec:
         tokenizer: of transformers.
         model_name: for messages.
         vocabulary_size: rows of the model's embedding.
-        start_id: what an empty prompt, or the decoder of an encoder–decoder model, begins with; None if there is none.
+        start_id: what an empty prompt, or the decoder of an encoder–decoder model, begins with; None if there
+            is none.
         forced_start_id: the first token that the model's own settings force on its output, if they do.
         is_encoder_decoder: whether prompts are sources.
     """
@@ -57,7 +59,7 @@ class TextCodec:
     is_encoder_decoder: bool = False
     pieces: Pieces = attrs.field(default=attrs.Factory(lambda self: Pieces(self.tokenizer), takes_self=True))
 
-    # -- special ids --------------------------------------------------------------------------------------------------
+    # -- special ids -------------------------------------------------------------------------------
 
     @property
     def eos_ids(self) -> frozenset[int]:
@@ -78,7 +80,7 @@ class TextCodec:
         """Whether the tokenizer knows target languages, and was not told which."""
         return getattr(self.tokenizer, "tgt_lang", "") is None
 
-    # -- frames -------------------------------------------------------------------------------------------------------
+    # -- frames ------------------------------------------------------------------------------------
 
     def frame(self, side: str) -> Frame:
         """The frame around sources (or prompts) and around outputs."""
@@ -123,12 +125,13 @@ class TextCodec:
         beyond = [i for i in ids if i >= self.vocabulary_size]
         if beyond:
             raise InvalidArgumentError(
-                f"The tokenizer writes {text[:40]!r} with id {beyond[0]}, but {self.model_name} has embeddings for "
-                f"{self.vocabulary_size} ids only.\n  Load the tokenizer that belongs to the model: tokenizer=…"
+                f"The tokenizer writes {text[:40]!r} with id {beyond[0]}, but {self.model_name} has embeddings "
+                f"for {self.vocabulary_size} ids only.\n"
+                "  Load the tokenizer that belongs to the model: tokenizer=…"
             )
         return ids
 
-    # -- inputs -------------------------------------------------------------------------------------------------------
+    # -- inputs ------------------------------------------------------------------------------------
 
     def source_ids(self, text: str, *, limit: int | None = None, truncate: bool = False) -> list[int]:
         """(S,) encoder ids in the tokenizer's own frame.
@@ -168,7 +171,7 @@ class TextCodec:
             return ids
         if self.start_id is None:
             raise InvalidArgumentError(
-                f"The prompt {text!r} has no tokens, and {self.model_name} has no start token to begin with.\n"
+                f"The prompt {text!r} has no tokens, and {self.model_name} has no start token.\n"
                 "  Give it at least one word."
             )
         return [self.start_id]
@@ -184,13 +187,13 @@ class TextCodec:
             "  Shorten it, or let it be cut with truncation=True."
         )
 
-    # -- outputs ------------------------------------------------------------------------------------------------------
+    # -- outputs -----------------------------------------------------------------------------------
 
     def continued(self, given_ids: Sequence[int], given_text: str, text: str) -> list[int]:
         """(L,) ids of ``text``, beginning with ``given_ids``.
 
-        The whole text is tokenised; where that does not begin with the given ids (the prompt ends inside a merge, is a
-        chat, ends in a space), what follows the prompt is tokenised as a continuation of it.
+        The whole text is tokenised; where that does not begin with the given ids (the prompt ends inside a
+        merge, is a chat, ends in a space), what follows the prompt is tokenised as a continuation of it.
 
         Raises:
             ForcedTextError: ``text`` does not begin with ``given_text``.
@@ -210,7 +213,7 @@ class TextCodec:
         return [*given, *self._continuation(given, rest, self._plain(self.bare(text)))] if rest else given
 
     def _continuation(self, given: list[int], rest: str, whole: str) -> list[int]:
-        """Ids of ``rest`` such that given ids and they decode to the whole text, if any way of cutting gives that."""
+        """Ids of ``rest`` that, after given ids, decode to the whole text, if any way of cutting does."""
         plain = self.bare(rest)
         candidates = [plain]
         for anchor in _ANCHORS:
@@ -228,7 +231,8 @@ class TextCodec:
     def decoder_start(self) -> int:
         """The id at position 0 of an encoder–decoder model's target.
 
-        A language code that the tokenizer writes after the end of an output is where its decoder starts (mBART).
+        A language code that the tokenizer writes after the end of an output is where its decoder starts
+        (mBART).
         """
         if not self.has_no_target_language():
             after = self.frame("target").after
@@ -242,7 +246,7 @@ class TextCodec:
         return self.start_id
 
     def output_ids(self, text: str) -> list[int]:
-        """(L,) ids of a forced output of an encoder–decoder model: start, the tokenizer's frame, the end."""
+        """(L,) ids of a forced output of an encoder–decoder model, from start to end token."""
         start, frame = self.decoder_start(), self._output_frame()
         after = frame.after
         if after and after[-1] == start and len(after) > 1:
@@ -250,7 +254,8 @@ class TextCodec:
         return [start, *frame.before, *self.bare(text, "target"), *after]
 
     def begun_ids(self, prefix: str | None) -> list[int]:
-        """(L0,) ids that generation of an encoder–decoder model starts from: the start token, and a forced prefix.
+        """(L0,) ids that generation of an encoder–decoder model starts from: the start token, and a forced
+        prefix.
 
         Without a prefix a language code is left to the model, which is made to write it first.
         """
@@ -259,11 +264,10 @@ class TextCodec:
         return [self.decoder_start(), *self._output_frame().before, *self.bare(prefix, "target")]
 
     def _output_frame(self) -> Frame:
-        frame = self.frame("target") if not self.has_no_target_language() else self._frame_without_language()
-        return frame
+        return self._frame_without_language() if self.has_no_target_language() else self.frame("target")
 
     def _frame_without_language(self) -> Frame:
-        """Outputs of a tokenizer that was not told the language, in the one that the model's settings force."""
+        """Frame of outputs without a language of the tokenizer's: in the one that the model forces."""
         source = self.frame("source")
         if source.before and source.before[0] not in self.start_ids:  # the code stands first (M2M100, NLLB)
             if self.forced_start_id is None:
@@ -280,7 +284,7 @@ class TextCodec:
         before = self.frame("target").before
         return before[0] if before and before[0] not in self.start_ids else None
 
-    # -- back to text -------------------------------------------------------------------------------------------------
+    # -- back to text ------------------------------------------------------------------------------
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Text of ids."""
@@ -306,7 +310,7 @@ class TextCodec:
             ids.append(int(found))
         return ids
 
-    # -- baselines ----------------------------------------------------------------------------------------------------
+    # -- baselines ---------------------------------------------------------------------------------
 
     def baseline_id(self, baseline: str | int, side: str) -> int:
         """The id that a baseline stands for: see ``ModelAdapter.baseline_ids``.
@@ -349,7 +353,10 @@ class TextCodec:
         )
 
     def kept(self, ids: IntArray, side: str, include_eos: bool) -> np.ndarray:
-        """(len(ids),) True where no baseline goes: start tokens, language codes, ends unless ``include_eos``."""
+        """(len(ids),) True where no baseline goes: start tokens, language codes, ends.
+
+        ``include_eos`` gives the ends a baseline too.
+        """
         ids = np.asarray(ids, dtype=np.int64)
         frame = self.frame(side) if side == "source" or not self.has_no_target_language() else Frame()
         framing = {
