@@ -64,6 +64,8 @@ class Traits:
         batches_cotangents: batched vector-Jacobian products work (False after the first operation without a rule).
         shares_prefix: a cached prefix gives the uncached scores; None until tried.
         attention: where the model's attention products are; None until a method asked for them.
+        repeats_blocks: a block can be run on several copies of the batch; None until tried.
+        follows_branches: the way of attention to the residual stream is known and proved.
         notes: what was found, in words, for the result's info.
     """
 
@@ -74,6 +76,8 @@ class Traits:
     batches_cotangents: bool = True
     shares_prefix: bool | None = None
     attention: AttentionMap | None = None
+    repeats_blocks: bool | None = None
+    follows_branches: bool = False
     notes: list[str] = attrs.field(factory=list)
 
     def note(self, text: str) -> None:

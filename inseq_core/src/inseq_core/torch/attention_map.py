@@ -1,16 +1,18 @@
 """Where a model's blocks and attention products are, found by running it on a few tokens.
 
-No modelling file is known. In one pass of each side all modules say when they run: the *blocks* are the members of the
-outermost list of modules that ran one after the other; the attention seam says in which block each product was met. Source and
-target of the probe differ in length, so that keys as many as source tokens tell cross from self-attention. The findings are
-proved before they are used: weights times values in place of the model's own products must give the model's own output, no
-query may look at a later key, and there must be as many products as layers.
-Axes: B sequences, H heads, S source positions, L target positions, K keys.
+No modelling file is known. In one pass of each side all modules say when they run: the *blocks* are the
+members of the outermost list of modules that ran one after the other; the attention seam says in which block
+each product was met. Source and target of the probe differ in length, so that keys as many as source tokens
+tell cross from self-attention; a second pass over two copies tells which axes of a block's arguments count
+sequences. The findings are proved before they are used: weights times values in place of the model's own
+products must give the model's own output, no query may look at a later key, and there must be as many
+products as layers.
+Axes: B sequences, H heads, S source positions, L target positions, K keys, D hidden.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ import attrs
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 
 from inseq_core.data.batch import EncodedText, TokenBatch
 from inseq_core.errors import CapabilityError, SelfCheckError
@@ -31,17 +34,45 @@ SOURCE_LENGTH, TARGET_LENGTH = 6, 5
 
 
 @attrs.frozen(kw_only=True, eq=False)
+class CallShape:
+    """The arguments of a block, as a flat list of leaves.
+
+    Attributes:
+        hidden: which leaf holds the hidden states (B, L, D); -1 where none was found.
+        batch_axes: for each leaf the axis that grows with the number of sequences, -1 for none.
+        is_regular: every leaf grows along one axis at most, in proportion.
+    """
+
+    hidden: int
+    batch_axes: tuple[int, ...]
+    is_regular: bool
+
+    @classmethod
+    def of(cls, once: Sequence[Any], twice: Sequence[Any], length: int) -> CallShape:
+        """From the shapes of the leaves for one sequence and for two copies of it."""
+        axes, is_regular = [], len(once) == len(twice)
+        for a, b in zip(once, twice, strict=False):
+            grown = [] if a is None or b is None else [i for i, n in enumerate(a) if b[i] != n]
+            is_regular = is_regular and len(grown) < 2 and all(b[i] == 2 * a[i] for i in grown)
+            axes.append(grown[0] if grown else -1)
+        hidden = (i for i, shape in enumerate(once) if shape is not None and shape[:-1] == (1, length))
+        return cls(hidden=next(hidden, -1), batch_axes=tuple(axes), is_regular=is_regular)
+
+
+@attrs.frozen(kw_only=True, eq=False)
 class SideMap:
     """One side (encoder or decoder) of a model.
 
     Attributes:
         blocks: the layers, in the order in which they run.
+        calls: how each block is called.
         slots: kind and layer of each attention product, in the order of a pass.
         heads: heads of each product.
-        block_of: index of the block that each product is in.
+        block_of: index of the block that each product is in, -1 for none.
     """
 
     blocks: tuple[nn.Module, ...] = ()
+    calls: tuple[CallShape, ...] = ()
     slots: tuple[Slot, ...] = ()
     heads: tuple[int, ...] = ()
     block_of: tuple[int, ...] = ()
@@ -54,10 +85,12 @@ class AttentionMap:
     Attributes:
         source: its encoder; empty for decoder-only models.
         target: its decoder.
+        is_proved: the products are all there and are what the output is made of.
     """
 
     source: SideMap = attrs.field(factory=SideMap)
     target: SideMap = attrs.field(factory=SideMap)
+    is_proved: bool = False
 
     def side(self, name: str) -> SideMap:
         """The encoder ("source") or the decoder ("target")."""
@@ -77,32 +110,50 @@ class AttentionMap:
         )
 
 
+def block_map(adapter: TorchAdapter, batch: TokenBatch) -> AttentionMap:
+    """Where the blocks of the adapter's model are; its attention may be unproved. Made on the first call."""
+    if adapter.traits.attention is None:
+        with _probing(adapter):
+            adapter.traits.attention = _survey(adapter, probe_of(batch))
+    return adapter.traits.attention
+
+
 def attention_map(adapter: TorchAdapter, batch: TokenBatch) -> AttentionMap:
-    """The map of the adapter's model; made and proved on the first call.
+    """Where the attention of the adapter's model is; made and proved on the first call.
 
     Raises:
         CapabilityError: the model has no attention, or none that can be seen.
         SelfCheckError: it has, but what was seen is not all of it, or not what makes the output.
     """
-    if adapter.traits.attention is None:
-        probe = _probe(batch)
-        with torch.inference_mode(False), torch.no_grad(), adapter.quiet(), adapter.visible_attention():
-            found = _survey(adapter, probe)
-            _check_counts(adapter, found)
-            _check_neutral(adapter, probe, found)
-        adapter.traits.attention = found
-    return adapter.traits.attention
+    found = block_map(adapter, batch)
+    if not found.is_proved:
+        _check_counts(adapter, found)
+        with _probing(adapter):
+            _check_neutral(adapter, probe_of(batch), found)
+        found = adapter.traits.attention = attrs.evolve(found, is_proved=True)
+    return found
 
 
-def _probe(batch: TokenBatch) -> TokenBatch:
+@contextmanager
+def _probing(adapter: TorchAdapter) -> Iterator[None]:
+    """Passes that are not work for the caller: not counted, without graph."""
+    counts = adapter.counts.copy()
+    with torch.inference_mode(False), torch.no_grad(), adapter.quiet(), adapter.visible_attention():
+        try:
+            yield
+        finally:
+            adapter.counts.clear()
+            adapter.counts.update(counts)
+
+
+def probe_of(batch: TokenBatch) -> TokenBatch:
+    """A few tokens of the first text, source and target of different lengths."""
     text = batch.texts[0]
     source = None if text.source_ids is None else np.resize(text.source_ids, SOURCE_LENGTH)
-    text = EncodedText(target_ids=np.resize(text.target_ids, TARGET_LENGTH), source_ids=source, prompt_length=1)
+    text = EncodedText(
+        target_ids=np.resize(text.target_ids, TARGET_LENGTH), source_ids=source, prompt_length=1
+    )
     return TokenBatch(texts=(text,), origin=(0,), pad_id=batch.pad_id)
-
-
-def _sides(batch: TokenBatch) -> tuple[str, ...]:
-    return ("source", "target") if batch.has_source else ("target",)
 
 
 def run_sides(adapter: TorchAdapter, batch: TokenBatch) -> Tensor:
@@ -113,7 +164,9 @@ def run_sides(adapter: TorchAdapter, batch: TokenBatch) -> Tensor:
         mask = adapter.as_array(batch.source_mask)
     ids = adapter.as_array(batch.target_ids)
     with adapter.watched("target", ids):
-        output = adapter.run_decoder(ids, adapter.as_array(batch.target_mask), memory=memory, memory_mask=mask)
+        output = adapter.run_decoder(
+            ids, adapter.as_array(batch.target_mask), memory=memory, memory_mask=mask
+        )
     logits: Tensor = output.logits
     return logits
 
@@ -123,40 +176,60 @@ def run_sides(adapter: TorchAdapter, batch: TokenBatch) -> Tensor:
 
 @attrs.define(eq=False)
 class _Trace:
-    """One pass of one side: which modules ran, and where products were met."""
+    """One pass of one side: which modules ran, with what, and where products were met.
 
+    Attributes:
+        running: names of the modules that are running, outermost first.
+        ran: names in the order in which they began.
+        leaves: name -> shapes of the arguments' leaves, None for those that are no tensors.
+        products: what was running, and (B, H, L, K), of each product.
+    """
+
+    length: int
     running: list[str] = attrs.field(factory=list)
     ran: list[str] = attrs.field(factory=list)
+    leaves: dict[str, list[tuple[int, ...] | None]] = attrs.field(factory=dict)
     products: list[tuple[tuple[str, ...], tuple[int, int, int, int]]] = attrs.field(factory=list)
 
 
 def _survey(adapter: TorchAdapter, probe: TokenBatch) -> AttentionMap:
+    once, twice = _traces(adapter, probe), _traces(adapter, probe.take([0, 0]))
+    return AttentionMap(
+        **{side: _side_map(adapter.model, side, trace, twice[side]) for side, trace in once.items()}
+    )
+
+
+def _traces(adapter: TorchAdapter, batch: TokenBatch) -> dict[str, _Trace]:
     traces: dict[str, _Trace] = {}
 
     @contextmanager
     def watch(side: str, ids: Tensor) -> Iterator[None]:
-        trace = traces[side] = _Trace()
+        trace = traces[side] = _Trace(length=ids.shape[1])
 
         def seen(product: AttentionProduct) -> None:
             trace.products.append((tuple(trace.running), product.shape))
 
-        with _running_modules(adapter.model, trace):
-            with attention_seam(seen, batch=ids.shape[0], length=ids.shape[1]):
-                yield
+        with (
+            _running_modules(adapter.model, trace),
+            attention_seam(seen, batch=ids.shape[0], length=ids.shape[1]),
+        ):
+            yield
 
     with adapter.watching(watch):
-        run_sides(adapter, probe)
-    return AttentionMap(**{side: _side_map(adapter.model, side, trace) for side, trace in traces.items()})
+        run_sides(adapter, batch)
+    return traces
 
 
 @contextmanager
 def _running_modules(model: nn.Module, trace: _Trace) -> Iterator[None]:
-    """Names of the modules that run, as a stack and as a list."""
+    """Note the modules that run, as a stack and as a list, and the shapes of what they are given."""
 
     def enter(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: Any) -> None:
+        def hook(_module: nn.Module, args: Any, kwargs: Any) -> None:
             trace.running.append(name)
             trace.ran.append(name)
+            leaves, _ = tree_flatten((args, kwargs))
+            trace.leaves[name] = [tuple(x.shape) if isinstance(x, Tensor) else None for x in leaves]
 
         return hook
 
@@ -165,12 +238,12 @@ def _running_modules(model: nn.Module, trace: _Trace) -> Iterator[None]:
 
     with ExitStack() as stack:
         for name, module in model.named_modules():
-            stack.callback(module.register_forward_pre_hook(enter(name)).remove)
+            stack.callback(module.register_forward_pre_hook(enter(name), with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(leave, always_call=True).remove)
         yield
 
 
-def _side_map(model: nn.Module, side: str, trace: _Trace) -> SideMap:
+def _side_map(model: nn.Module, side: str, trace: _Trace, twice: _Trace) -> SideMap:
     names = _block_names(model, trace.ran)
     modules = dict(model.named_modules())
     slots: list[Slot] = []
@@ -183,6 +256,7 @@ def _side_map(model: nn.Module, side: str, trace: _Trace) -> SideMap:
         block_of.append(next((i for i, name in enumerate(names) if name in running), -1))
     return SideMap(
         blocks=tuple(modules[name] for name in names),
+        calls=tuple(CallShape.of(trace.leaves[n], twice.leaves.get(n, ()), trace.length) for n in names),
         slots=tuple(slots),
         heads=tuple(shape[1] for _, shape in trace.products),
         block_of=tuple(block_of),
@@ -191,7 +265,9 @@ def _side_map(model: nn.Module, side: str, trace: _Trace) -> SideMap:
 
 def _block_names(model: nn.Module, ran: list[str]) -> list[str]:
     """Members of the outermost list of modules that ran, in their order; of several such lists, the longest."""
-    lists = [name for name, module in model.named_modules() if isinstance(module, (nn.ModuleList, nn.Sequential))]
+    lists = [
+        name for name, module in model.named_modules() if isinstance(module, (nn.ModuleList, nn.Sequential))
+    ]
     best: list[str] = []
     for name in lists:
         if any(name.startswith(f"{outer}.") for outer in lists if outer != name):

@@ -156,7 +156,9 @@ class AttentionMode(TorchFunctionMode):
         self.saw_product(product, output)
         return output
 
-    def saw(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:
+    def saw(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Any, result: Any
+    ) -> None:
         """Called after every other function; for modes that follow what becomes of a product."""
 
     def saw_product(self, product: AttentionProduct, output: Tensor) -> None:
@@ -172,11 +174,19 @@ class AttentionMode(TorchFunctionMode):
             )
         return self.slots[self.met]
 
-    def _product(self, shape: tuple[int, ...], values: Tensor, raw: tuple[int, ...], **how: Any) -> AttentionProduct:
+    def _product(
+        self, shape: tuple[int, ...], values: Tensor, raw: tuple[int, ...], **how: Any
+    ) -> AttentionProduct:
         kind, layer = self._slot()
         b, h, q, k = (int(n) for n in shape)
         return AttentionProduct(
-            kind=kind, layer=layer, index=self.met, shape=(b, h, q, k), shared_values=values, raw_shape=raw, **how
+            kind=kind,
+            layer=layer,
+            index=self.met,
+            shape=(b, h, q, k),
+            shared_values=values,
+            raw_shape=raw,
+            **how,
         )
 
     def _scaled_product(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionProduct:
@@ -280,7 +290,9 @@ class ScaledCall:
         if self.mask is not None:
             mask = self.mask.expand(*self.shape)[sequences][:, :, queries]
             if mask.dtype == torch.bool:
-                blind = ~mask.any(-1, keepdim=True)  # a query that may look nowhere (padding on the left) looks nowhere
+                blind = ~mask.any(
+                    -1, keepdim=True
+                )  # a query that may look nowhere (padding on the left) looks nowhere
                 scores = scores.masked_fill(~mask & ~blind, float("-inf"))
             else:
                 scores = scores + mask

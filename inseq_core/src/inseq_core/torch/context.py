@@ -7,9 +7,9 @@ Axes: B sequences, T steps, R rows, S source positions, L target positions, D hi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -27,6 +27,10 @@ from inseq_core.torch.attention_seam import AttentionProduct
 from inseq_core.torch.baselines import baseline_embeddings
 from inseq_core.torch.gradients import StepGradients, step_gradients
 from inseq_core.torch.inputs import InputTensors
+
+if TYPE_CHECKING:
+    from inseq_core.torch.blocks import BlockCall
+    from inseq_core.torch.branches import AttentionBranch
 
 
 class TorchContext(AttributionContext):
@@ -267,6 +271,33 @@ class TorchContext(AttributionContext):
             return internals.visit_blocks(self, visit)
         rows, queries = self.rows, self.row_queries
         return internals.visit_blocks(self, lambda s: s.states[rows, queries] if s.kind == "decoder" else None)
+
+    def blocks(
+        self, visit: Callable[[BlockCall], Any], kinds: Sequence[str] = ("decoder",)
+    ) -> list[Any]:
+        """What ``visit`` makes of every block of one pass, in which it can be run again with other attention.
+
+        Args:
+            visit: called with a ``BlockCall`` as each block ends; what it returns is kept, None is not.
+            kinds: "encoder", "decoder".
+        """
+        from inseq_core.torch.blocks import visit_calls
+
+        return visit_calls(self, visit, kinds=kinds)
+
+    def branches(self, visit: Callable[[AttentionBranch], Any]) -> list[Any]:
+        """What ``visit`` makes of every attention product's way to the residual stream, from one pass.
+
+        Args:
+            visit: called with an ``AttentionBranch`` as each block ends (encoder, then decoder, each layer's
+                self- before its cross-attention); what it returns is kept, None is not.
+
+        Raises:
+            CapabilityError: some way is no linear map once norms are taken at their values.
+        """
+        from inseq_core.torch.branches import visit_branches
+
+        return visit_branches(self, visit)
 
     def intervene(
         self,

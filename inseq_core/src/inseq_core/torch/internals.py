@@ -106,7 +106,9 @@ def hidden_of(output: Any) -> Tensor:
     """The hidden states among what a block takes or gives: it, or its first entry."""
     first = output if isinstance(output, Tensor) else output[0]
     if not isinstance(first, Tensor) or first.dim() != 3:
-        raise SelfCheckError(f"A block gave {type(first).__name__} where hidden states (B, L, D) were expected.")
+        raise SelfCheckError(
+            f"A block gave {type(first).__name__} where hidden states (B, L, D) were expected."
+        )
     return first
 
 
@@ -187,7 +189,9 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
         leaf = output.new_zeros(ctx.n_rows, product.shape[1], product.value_width).requires_grad_()
         leaves.append(leaf)
         weights = product.row_weights(sequence, query).detach()
-        seen.append((LayerWeights(kind=product.kind, layer=product.layer, weights=weights), product.values.detach()))
+        seen.append(
+            (LayerWeights(kind=product.kind, layer=product.layer, weights=weights), product.values.detach())
+        )
         moved = output.transpose(1, 2).index_put((sequence, query), leaf, accumulate=True)
         return moved.transpose(1, 2)
 
@@ -204,7 +208,9 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
             stop = min(start + size, n_steps)
             rows = ((step >= start) & (step < stop)).nonzero()[:, 0]
             chosen = step[None, :] == torch.arange(start, stop, device=step.device)[:, None]
-            parts = batched_vjp(adapter, rowpass.hidden, leaves, cotangents[None] * chosen[:, :, None], stop < n_steps)
+            parts = batched_vjp(
+                adapter, rowpass.hidden, leaves, cotangents[None] * chosen[:, :, None], stop < n_steps
+            )
             for rows_of_layer, part in zip(found_rows, parts, strict=True):
                 rows_of_layer[rows] = part[step[rows] - start, rows]
     made = []
@@ -213,7 +219,9 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
         gradients = torch.zeros_like(layer.weights)
         for b in range(len(batch)):
             rows = (sequence == b).nonzero()[:, 0]
-            gradients[rows] = torch.einsum("rhv,hkv->rhk", by_output[rows], values[b].to(by_output.dtype)).to(gradients)
+            gradients[rows] = torch.einsum("rhv,hkv->rhk", by_output[rows], values[b].to(by_output.dtype)).to(
+                gradients
+            )
         made.append(attrs.evolve(layer, gradients=gradients))
     return made
 
@@ -226,5 +234,7 @@ def same_heads(found: AttentionMap, kinds: tuple[str, ...]) -> int:
     """
     heads = {h for kind in kinds for h in found.heads(kind)}
     if len(heads) != 1:
-        raise CapabilityError(f"Layers have different numbers of attention heads ({sorted(heads)}): choose some of one number.")
+        raise CapabilityError(
+            f"Layers have different numbers of attention heads ({sorted(heads)}): choose some of one number."
+        )
     return heads.pop()
