@@ -1,7 +1,8 @@
 """Numbers as short as they can be told apart.
 
 One column of digits reads well only if every number in it has the same form, so a table has one format:
-two significant digits of its largest score, and one power of ten for all of it where scores are tiny or huge.
+two or three significant digits of its largest score, and one power of ten for all of it where scores are tiny
+or huge.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+_DECIMALS = {-3: 4, -2: 3, -1: 2, 0: 2, 1: 1, 2: 1, 3: 0}
+"""Power of ten of the largest score -> decimals; beyond, scores are written with a common factor."""
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -45,8 +48,8 @@ def number_format(arrays: Iterable[NDArray[np.floating]]) -> NumberFormat:
     if not largest:
         return NumberFormat()
     magnitude = math.floor(math.log10(largest))
-    if -3 <= magnitude <= 3:
-        return NumberFormat(decimals=min(4, max(0, 2 if magnitude in (0, -1) else 1 - magnitude)))
+    if magnitude in _DECIMALS:
+        return NumberFormat(decimals=_DECIMALS[magnitude])
     return NumberFormat(decimals=2, exponent=magnitude)
 
 

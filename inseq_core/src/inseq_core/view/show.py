@@ -233,6 +233,8 @@ def _presented(
         show_in_notebook(HTML(_html(plan(on_page=True), whole=False)))
     elif display:
         _print(plan(on_page=False))
+    elif not return_html:
+        plan(on_page=False)  # wrong arguments are errors also where there is nothing to see
     return _html(plan(on_page=True), whole=True) if return_html else None
 
 

@@ -1,0 +1,230 @@
+"""Tables in a terminal."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+
+import attrs
+import numpy as np
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from support.view_examples import HOSTILE, chat, decoder_only, hostile, nothing, output, translation
+
+from inseq_core.data.token import Segment
+from inseq_core.view import show_attributions
+from inseq_core.view.viewers import TerminalViewer
+
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def drawn(*texts: object, width: int = 100, **options: object) -> str:
+    """The picture of some texts."""
+    return TerminalViewer(width=width, **options).render(output(*texts))  # type: ignore[arg-type]
+
+
+def line_of(picture: str, label: str) -> str:
+    """The first line that begins with a label."""
+    return next(line for line in picture.splitlines() if line.startswith(label))
+
+
+def test_a_table_has_inputs_in_rows_and_steps_in_columns():
+    """The numbers are those of the result, in their cells, with step scores below."""
+    picture = drawn(translation())
+
+    assert line_of(picture, "·her").split()[:2] == ["·her", "0.61"]
+    assert line_of(picture, "·developer").split()[:3] == ["·developer", "-0.25", "0.48"]
+    assert line_of(picture, "probability").split()[1] == "0.500"
+    assert line_of(picture, "perplexity").split()[-1] == "52345"
+    order = [picture.index(word) for word in ("\nSource", "\nTarget prefix", "\nprobability", "\nperplexity")]
+    assert order == sorted(order)
+
+
+def test_the_picture_says_what_it_shows():
+    """Model, method, attributed function, the texts, and how to read signs also where there is no colour."""
+    picture = drawn(translation())
+
+    assert "model demo-en-fr   method integrated_gradients   explains probability" in picture
+    assert "The developer argued because her idea" in picture
+    assert "La développeuse s'est" in picture
+    assert "above zero (red) raised probability" in " ".join(picture.split())
+
+
+def test_unsigned_scores_claim_no_direction():
+    """The magnitude of a gradient cannot say that an input spoke for the step."""
+    words = " ".join(drawn(chat()).split())
+
+    assert "in which direction is not known" in words and "raised" not in words
+    assert "absolute scores of a step sum to 1" in words
+
+
+def test_cells_after_their_input_are_blank():
+    """A later token was not there to be scored; NaN must not appear as a number."""
+    picture = drawn(chat())
+
+    assert "nan" not in picture.lower()
+    assert len(line_of(picture, "·A").split()) == 1 + 3
+    assert len(line_of(picture, "·cat").split()) == 1 + 2
+
+
+def test_a_missing_score_is_not_blank():
+    """It is a fact about the method, and says so."""
+    text = decoder_only("abcd", 2)
+    scores = np.array(text.target_attributions)
+    scores[1, 0] = np.nan
+    picture = drawn(attrs.evolve(text, target_attributions=scores))
+
+    assert line_of(picture, "b").split() == ["b", "n/a", "0.20"]
+    assert "n/a: the method gave no score." in " ".join(picture.split())
+
+
+@pytest.mark.parametrize("width", [20, 40, 63, 80, 200])
+def test_no_line_is_wider_than_the_terminal(width: int):
+    """A table that wraps by itself is unreadable; it is folded into blocks of columns instead."""
+    many = decoder_only([f"Ġword{i}" for i in range(40)], 10)
+
+    for line in drawn(many, translation(), width=width).splitlines():
+        assert cell_len(line) <= width
+
+
+def test_folded_blocks_hold_every_step_once():
+    """Nothing is lost between two blocks."""
+    picture = drawn(decoder_only([f"{i}" for i in range(100, 140)], 10), width=60)
+    shown = re.findall(r"steps (\d+) to (\d+) of 30", picture)
+    spans = [(int(a), int(b)) for a, b in shown]
+
+    assert spans[0][0] == 1 and spans[-1][1] == 30
+    assert all(after[0] == before[1] + 1 for before, after in itertools.pairwise(spans))
+
+
+def test_wide_characters_do_not_shift_the_columns():
+    """Chinese and emoji are two cells wide; the numbers behind them must stay in their column."""
+    picture = drawn(decoder_only(["你好", "a", "🙂", "e\u0301", "b", "c"], 4))
+    rows = [line_of(picture, label) for label in ("你好", "a", "🙂", "e\u0301")]
+
+    assert len({cell_len(row) for row in rows}) == 1
+
+
+def test_right_to_left_words_are_closed_by_a_mark():
+    """Without it, terminals that reorder text move the numbers to the left of the word."""
+    assert "שלום\u200e" in drawn(decoder_only(["שלום", "a", "b"], 1))
+
+
+def test_hostile_tokens_are_drawn_and_do_nothing():
+    """Tokens come from models and files: escapes, markup, overrides and control characters are shown."""
+    picture = drawn(hostile())
+
+    assert not set(picture) & set("\x1b\x00\x7f\x9b\r\u202e\ud800")
+    assert "␛[31mred" in picture and "[bold]x[/bold]" in picture and "⟨U+202E⟩" in picture
+
+
+def test_a_step_score_cannot_bring_an_escape_either():
+    """Its name comes from a plugin or a file."""
+    assert "\x1b[2J" not in drawn(hostile(), color=True)
+
+
+def test_duplicate_tokens_have_rows_and_columns_of_their_own():
+    """Tables are by position, not by token."""
+    assert sum(line.startswith("x ") for line in drawn(decoder_only(["x"] * 5, 3)).splitlines()) == 3 + 1
+
+
+def test_colours_are_there_only_when_asked_for():
+    """A pipe or a file gets plain text."""
+    plain, colored = drawn(translation()), drawn(translation(), color=True)
+
+    assert "\x1b" not in plain
+    assert "\x1b[" in colored
+    assert [w for w in ESCAPE.sub("", colored).split()] == plain.split()
+
+
+@pytest.mark.parametrize(
+    ("environ", "has_codes", "has_colors"),
+    [
+        ({}, False, False),
+        ({"FORCE_COLOR": "1"}, True, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
+    ],
+)
+def test_the_environment_decides_on_colours(
+    environ: dict[str, str], has_codes: bool, has_colors: bool, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    """no-color.org and force-color.org; bold stays, so that the strongest score of a step is still marked."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    show_attributions(translation())
+    picture = capsys.readouterr().out
+
+    assert ("\x1b[" in picture) is has_codes
+    assert bool(re.search(r"\x1b\[[0-9;]*(38|48);", picture)) is has_colors
+
+
+def test_a_terminal_without_unicode_gets_question_marks(monkeypatch: pytest.MonkeyPatch):
+    """An old console must not end a long run with an encoding error."""
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    show_attributions(decoder_only(["你好", "a", "b"], 1))
+
+    assert b"0.20" in raw.getvalue() and b"?" in raw.getvalue()
+
+
+def test_several_texts_share_one_scale_and_are_numbered():
+    """Equal colours mean equal scores, wherever they stand."""
+    picture = drawn(translation(), chat(), nothing())
+
+    assert [f"{i} of 3" in picture for i in (1, 2, 3)] == [True] * 3
+    assert " ".join(picture.split()).count("raised probability") == 1
+    assert "No step was attributed." in picture
+
+
+def test_what_is_left_out_is_counted():
+    """A silent cut would look like the whole."""
+    picture = drawn(decoder_only([f"{i}" for i in range(100, 150)], 30), max_show_size=5)
+
+    assert "⋮" in picture
+    assert "Left out: the 29 inputs with the smallest scores and the last 15 steps" in " ".join(
+        picture.split()
+    )
+
+
+def test_segments_are_named_where_they_begin():
+    """Chat turns are what a prompt is made of."""
+    lines = drawn(chat()).splitlines()
+
+    assert lines.index("▌user") + 1 == next(i for i, line in enumerate(lines) if line.startswith("<|user|>"))
+    assert sum(line == "▌bot" for line in lines) == 2
+
+
+def test_a_segment_label_is_text():
+    """It comes from a chat template or a user."""
+    text = decoder_only("abc", 1, segments=[Segment(label="[red]\x1b[5m", start=0, end=2)])
+
+    assert "▌[red]␛[5m" in drawn(text)
+
+
+def test_long_column_labels_are_broken_into_lines():
+    """One long word must not make its column as wide as ten others."""
+    picture = drawn(decoder_only(["a", "b", "Donaudampfschifffahrtsgesellschaft"], 1), width=60)
+
+    header = picture.split("\n\n")[2].splitlines()[:3]
+    assert [line.split()[-1] for line in header] == ["Donauda", "mpfschi", "fffahr…"]
+
+
+def test_the_viewer_shows_nothing_by_itself(capsys: pytest.CaptureFixture[str]):
+    """``render`` returns; commands decide where it goes."""
+    assert drawn(translation())
+    assert capsys.readouterr().out == ""
+
+
+def test_rich_does_not_touch_what_tokens_say():
+    """Emoji codes, markup and links in tokens are text."""
+    tokens = (":smile:", "[link=x]y[/]", "https://example.org", *HOSTILE[1:2])
+    console = Console(file=io.StringIO(), width=200)
+
+    assert console.encoding
+    picture = drawn(decoder_only(tokens, 1), width=200)
+    assert all(token in picture for token in tokens[:3])
