@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from inseq_core.contracts.adapter import ModelAdapter
+from inseq_core.contracts.memory import in_parts
 from inseq_core.contracts.step_function import ForwardOutput
 from inseq_core.data.batch import EncodedText
 from inseq_core.data.output import FeatureAttributionOutput
@@ -21,7 +22,6 @@ from inseq_core.run.binding import argument_dict, share_out
 from inseq_core.run.encoding import Encoding, TextTools
 from inseq_core.run.engine import attribute
 from inseq_core.run.loading import load_adapter, optional_taker
-from inseq_core.run.memory import in_parts
 from inseq_core.run.request import DEFAULT_FUNCTION, Options, build_request, check_capabilities, find_function
 
 

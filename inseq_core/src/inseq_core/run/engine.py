@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from inseq_core.contracts.context import ContextRequest
+from inseq_core.contracts.memory import in_parts, middle
 from inseq_core.contracts.removal import RemovalWay
 from inseq_core.data.batch import EncodedText, IntArray
 from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.hooks import get_host
 from inseq_core.run.assemble import Ledger
 from inseq_core.run.features import feature_set
-from inseq_core.run.memory import in_parts, middle
 from inseq_core.run.positions import attributed_spans
 from inseq_core.run.prepare import prepare
 from inseq_core.run.progress import Advance, progress

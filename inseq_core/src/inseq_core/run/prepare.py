@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import attrs
 
 from inseq_core.contracts.adapter import EncodedInput
+from inseq_core.contracts.memory import in_parts
 from inseq_core.data.batch import EncodedText
 from inseq_core.errors import InvalidArgumentError, TextTooLongError
-from inseq_core.run.memory import in_parts
 from inseq_core.run.request import AttributeRequest
 from inseq_core.run.texts import InputText
 

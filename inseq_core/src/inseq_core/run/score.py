@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from inseq_core.contracts.memory import in_parts
 from inseq_core.contracts.step_function import StepFunctionArgs
 from inseq_core.errors import NonFiniteScoreError
-from inseq_core.run.memory import in_parts
 from inseq_core.run.request import AttributeRequest
 from inseq_core.run.rows import RowSet
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from inseq_core.contracts.adapter import ModelAdapter
+if TYPE_CHECKING:
+    from inseq_core.contracts.adapter import ModelAdapter
 
 Result = TypeVar("Result")
 
