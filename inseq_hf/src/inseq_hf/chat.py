@@ -9,6 +9,7 @@ Axes: L positions of the rendered chat.
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -106,8 +107,17 @@ def token_starts(codec: TextCodec, text: str, ids: Sequence[int]) -> list[int]:
         offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)[
             "offset_mapping"
         ]
-        return [start for start, _ in offsets]
+        return _spread(offsets)
     return [len(codec.decode(ids[:k], skip_special_tokens=False)) for k in range(len(ids))]
+
+
+def _spread(offsets: Sequence[tuple[int, int]]) -> list[int]:
+    """Where tokens begin; those that share a place (bytes of unknown letters) one after another."""
+    starts: list[int] = []
+    for offset, group in itertools.groupby(offsets):
+        count = sum(1 for _ in group)
+        starts += [offset[0] + (offset[1] - offset[0]) * k // count for k in range(count)]
+    return starts
 
 
 # -- checks ----------------------------------------------------------------------------------------
@@ -235,7 +245,9 @@ def _turns(
     for k, end in enumerate(ends):
         if end is None:
             ends[k] = _end_of_turn(codec, text, places, k)
-    start = 0
+    start = _end_of_preamble(codec, text, places[0])
+    if start:
+        yield _Span(label="system", start=0, end=start, kind="turn")
     for message, end in zip(messages, ends, strict=True):
         stop = max(end or start, start)
         yield _Span(label=str(message["role"]), start=start, end=stop, kind="turn")
@@ -248,24 +260,46 @@ def _end_of_turn(codec: TextCodec, text: str, places: Sequence[tuple[int, int]],
     """Where a turn ends that could not be rendered alone: behind the first special token after its text."""
     after = places[index][1]
     following = min((start for start, _ in places[index + 1 :] if start >= after), default=len(text))
-    marks = [codec.pieces.written([i])[0] for i in codec.pieces.special_ids]
-    ends = [
-        text.find(m, after, following) + len(m)
-        for m in marks
-        if isinstance(m, str) and text.find(m, after, following) >= 0
-    ]
-    end = min(ends, default=after)
-    while end < following and text[end].isspace():
-        end += 1
-    return end
+    found = [(text.find(mark, after, following), mark) for mark in _special_texts(codec)]
+    ends = [start + len(mark) for start, mark in found if start >= 0]
+    return _behind_space(text, min(ends, default=after), following)
+
+
+def _end_of_preamble(codec: TextCodec, text: str, first: tuple[int, int]) -> int:
+    """Where the first message's turn begins: behind what a template says before it (a system prompt, tools).
+
+    Such a text is closed by the special token that also closes the first message.
+    """
+    rest = text[first[1] :].lstrip()
+    closing = next((mark for mark in _special_texts(codec) if rest.startswith(mark)), None)
+    last = text.rfind(closing, 0, first[0]) if closing else -1
+    return _behind_space(text, last + len(closing), first[0]) if closing and last >= 0 else 0
+
+
+def _special_texts(codec: TextCodec) -> list[str]:
+    """Texts of special tokens, longest first."""
+    pieces = [piece for i in codec.pieces.special_ids for piece in codec.pieces.written([i])]
+    return sorted((piece for piece in pieces if isinstance(piece, str) and piece), key=len, reverse=True)
+
+
+def _behind_space(text: str, start: int, stop: int) -> int:
+    while start < stop and text[start].isspace():
+        start += 1
+    return start
 
 
 def _places(messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
-    """Where each message's text stands, searched in order; an empty place where it is not found."""
+    """Where each message's text stands, searched in order; an empty place where it is not found.
+
+    Templates trim texts, and leave reasoning out of earlier answers.
+    """
     found, cursor = [], 0
     for message in messages:
         content = _text_of(message)
-        for wanted in (content, content.strip()):
+        answer = content
+        for _, closing in REASONING_MARKS:
+            answer = answer.rpartition(closing)[2]
+        for wanted in (content, content.strip(), answer.strip()):
             start = text.find(wanted, cursor) if wanted else -1
             if start >= 0:
                 found.append((start, start + len(wanted)))

@@ -206,6 +206,12 @@ def read(where: Location, what: str, action: Callable[[], T], advice: str = "") 
         raise MissingPackageError(
             f"The {what} of {where.path!r} cannot be read: {_first_line(error)}"
         ) from error
+    except ValueError as error:
+        if "pip install" not in str(error):
+            raise _explained(where, what, error, advice) from error
+        raise MissingPackageError(
+            f"The {what} of {where.path!r} cannot be read: {_first_line(error)}"
+        ) from error
     except Exception as error:  # transformers, the hub, safetensors and json each raise their own
         raise _explained(where, what, error, advice) from error
 
