@@ -8,8 +8,8 @@ Axes: B sequences, S source positions, L target positions.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -23,12 +23,16 @@ from inseq_core.data.token import Segment
 from inseq_core.errors import CapabilityError, InvalidArgumentError
 from inseq_core.hooks.specs import Capability
 from inseq_core.torch.adapter import TorchAdapter
-from inseq_hf import attention, chat, generation
-from inseq_hf.facts import device_name, start_token, versions
+from inseq_hf import chat, generation
+from inseq_hf.facts import attention_heads, attention_layers, device_name, start_token, versions
 from inseq_hf.tokenizing import TextCodec
 
 ROOM_BEHIND_A_CUT = 32
 """Positions that a prompt which is cut leaves free for what the model writes."""
+
+
+VISIBLE_ATTENTION = ("eager", "sdpa")
+"""Attention implementations of transformers whose products are seen by the attention seam."""
 
 
 class HuggingFaceAdapter(TorchAdapter):
@@ -104,15 +108,26 @@ class HuggingFaceAdapter(TorchAdapter):
 
     def attention_layers(self) -> Mapping[str, int] | None:
         """Layers with attention of each kind, from the configuration."""
-        return attention.attention_layers(self.model)
+        return attention_layers(self.model)
 
     def attention_heads(self) -> Mapping[str, int] | None:
         """Heads of each kind of attention, from the configuration."""
-        return attention.attention_heads(self.model)
+        return attention_heads(self.model)
 
-    def visible_attention(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def visible_attention(self) -> Iterator[None]:
         """Attention by torch's own functions inside the block, instead of a kernel that hides it."""
-        return attention.visible_attention(self.model)
+        own = getattr(self.model.config, "_attn_implementation", "eager")
+        if own in VISIBLE_ATTENTION:
+            yield
+            return
+        self.model.set_attn_implementation(
+            "sdpa" if getattr(self.model, "_supports_sdpa", False) else "eager"
+        )
+        try:
+            yield
+        finally:
+            self.model.set_attn_implementation(own)
 
     # -- text --------------------------------------------------------------------------------------
 

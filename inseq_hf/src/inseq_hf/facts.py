@@ -47,8 +47,52 @@ def start_token(model: Any, tokenizer: Any) -> int | None:
     return None
 
 
+def attention_layers(model: Any) -> Mapping[str, int] | None:
+    """Layers with softmax attention of each kind, None where the configuration does not tell."""
+    if not model.config.is_encoder_decoder:
+        layers = _layers(_text_config(model.config), "")
+        return None if layers is None else {"decoder": layers}
+    encoder = _layers(model.get_encoder().config, "encoder")
+    decoder = _layers(model.get_decoder().config, "decoder")
+    return (
+        None
+        if encoder is None or decoder is None
+        else {"encoder": encoder, "decoder": decoder, "cross": decoder}
+    )
+
+
+def attention_heads(model: Any) -> Mapping[str, int] | None:
+    """Heads of each kind of attention, None where the configuration does not tell."""
+    if not model.config.is_encoder_decoder:
+        heads = _heads(_text_config(model.config), "")
+        return {} if heads is None else {"decoder": heads}
+    encoder = _heads(model.get_encoder().config, "encoder")
+    decoder = _heads(model.get_decoder().config, "decoder")
+    return (
+        None
+        if encoder is None or decoder is None
+        else {"encoder": encoder, "decoder": decoder, "cross": decoder}
+    )
+
+
 def _text_config(config: Any) -> Any:
     return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+def _heads(config: Any, part: str) -> int | None:
+    heads = getattr(config, f"{part}_attention_heads", None) or getattr(config, "num_attention_heads", None)
+    return heads if isinstance(heads, int) else None
+
+
+def _layers(config: Any, part: str) -> int | None:
+    """Layers of one stack: those that its configuration lists as attention, or all where it lists none."""
+    kinds = getattr(config, "layer_types", None) or getattr(config, "layers_block_type", None)
+    if kinds:
+        return sum(kind == "hybrid" or ("attention" in kind and "linear" not in kind) for kind in kinds)
+    if _heads(config, part) is None:
+        return 0
+    layers = getattr(config, f"{part}_layers", None) or getattr(config, "num_hidden_layers", None)
+    return layers if isinstance(layers, int) else None
 
 
 def device_name(model: Any) -> str:

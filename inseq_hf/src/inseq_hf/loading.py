@@ -262,7 +262,7 @@ def _name_of(model: Any) -> str:
     name = getattr(model, "name_or_path", "") or getattr(model.config, "name_or_path", "")
     if not name:
         raise ModelLoadError(
-            f"This {type(model).__name__} does not say where it came from, so its tokenizer cannot be found.\n"
+            f"This {type(model).__name__} does not say where it is from, so its tokenizer cannot be found.\n"
             "  Pass it: load_model(model, …, tokenizer=tokenizer)."
         )
     return str(name)

@@ -125,8 +125,8 @@ class TextCodec:
         beyond = [i for i in ids if i >= self.vocabulary_size]
         if beyond:
             raise InvalidArgumentError(
-                f"The tokenizer writes {text[:40]!r} with id {beyond[0]}, but {self.model_name} has embeddings "
-                f"for {self.vocabulary_size} ids only.\n"
+                f"The tokenizer writes {text[:40]!r} with id {beyond[0]}, but {self.model_name} has "
+                f"embeddings for {self.vocabulary_size} ids only.\n"
                 "  Load the tokenizer that belongs to the model: tokenizer=…"
             )
         return ids
