@@ -13,7 +13,7 @@ from typing import IO
 import attrs
 import numpy as np
 from rich.box import Box
-from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
 from rich.rule import Rule
 from rich.style import Style
@@ -275,11 +275,21 @@ def _row_label(token: ShownToken, width: int) -> Text:
 
 
 def _header(token: ShownToken, width: int) -> Text:
-    n_lines = -(-cell_len(token.label) // max(width, 2))
-    lines = chop_cells(token.label, max(-(-cell_len(token.label) // max(n_lines, 1)), 2)) or [token.label]
+    n_lines = max(1, -(-cell_len(token.label) // max(width, 2)))
+    lines = _chopped(token.label, max(2, -(-cell_len(token.label) // n_lines)))
     if len(lines) > _HEADER_LINES:
         lines = [*lines[: _HEADER_LINES - 1], _fitted("".join(lines[_HEADER_LINES - 1 :]), width)]
     return _marks_dimmed(Text("\n".join(lines), style="dim" if token.special else "bold", justify="right"))
+
+
+def _chopped(text: str, width: int) -> list[str]:
+    """Lines of at most ``width`` cells (rich's own function for it reverses text in some of its releases)."""
+    lines = [""]
+    for character in text:
+        if lines[-1] and cell_len(lines[-1] + character) > width:
+            lines.append("")
+        lines[-1] += character
+    return lines
 
 
 def _marks_dimmed(text: Text) -> Text:
