@@ -62,6 +62,7 @@ class Traits:
         is_causal: logits of a prefix do not depend on what follows it.
         pads_safely: right padding changes nothing.
         batches_cotangents: batched vector-Jacobian products work (False after the first operation without a rule).
+        fuses_elementwise: elementwise chains collapsed into one node give the same gradient.
         shares_prefix: a cached prefix gives the uncached scores; None until tried.
         attention: where the model's attention products are; None until a method asked for them.
         repeats_blocks: a block can be run on several copies of the batch; None until tried.
@@ -74,6 +75,7 @@ class Traits:
     is_causal: bool = True
     pads_safely: bool = True
     batches_cotangents: bool = True
+    fuses_elementwise: bool = True
     shares_prefix: bool | None = None
     attention: AttentionMap | None = None
     repeats_blocks: bool | None = None

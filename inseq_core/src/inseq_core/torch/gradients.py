@@ -13,7 +13,7 @@ Axes: B sequences, T steps, R rows, S source positions, L target positions, D hi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import attrs
@@ -26,6 +26,7 @@ from inseq_core.data.steps import StepGrid
 from inseq_core.errors import CapabilityError
 from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass, TorchAdapter
+from inseq_core.torch.fusion import FusedElementwise
 
 ScoreOfRows = Callable[[ForwardOutput], Tensor]
 """Attributed function at the rows: ``ForwardOutput`` with logits (R, 1, V) -> (R,)."""
@@ -101,7 +102,7 @@ def step_gradients(
         torch.enable_grad(),
         adapter.quiet(),
         seams.differentiable_attention(),
-        rules or nullcontext(),
+        rules or _fused(adapter, grid),
     ):
         leaves: list[Tensor] = []
         memory = memory_leaf = source_leaf = target_leaf = None
@@ -132,6 +133,11 @@ def step_gradients(
     return StepGradients(
         source=_finish(grad_source, unscale), target=_finish(grad_target, unscale), scores=scores.detach()
     )
+
+
+def _fused(adapter: TorchAdapter, grid: StepGrid) -> AbstractContextManager[Any]:
+    """Elementwise chains as one node, where several cotangents will pass them."""
+    return FusedElementwise() if adapter.traits.fuses_elementwise and grid.n_steps > 1 else nullcontext()
 
 
 def row_cotangents(rowpass: RowPass, score: ScoreOfRows, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -188,7 +194,7 @@ def _steps_vjp(
         chosen = step[None, :] == torch.arange(start, stop, device=step.device)[:, None]  # (C, R)
         batched = cotangents[None] * chosen[:, :, None]  # (C, R, D)
         parts.append(batched_vjp(adapter, hidden, leaves, batched, keep=stop < n_steps))
-    return [torch.cat(chunks) for chunks in zip(*parts, strict=True)]
+    return [_joined(chunks) for chunks in zip(*parts, strict=True)]
 
 
 def _dense_vjp(adapter: TorchAdapter, output: Tensor, leaf: Tensor, cotangents: Tensor) -> Tensor:
@@ -199,7 +205,11 @@ def _dense_vjp(adapter: TorchAdapter, output: Tensor, leaf: Tensor, cotangents: 
     for start in range(0, n_steps, size):
         stop = min(start + size, n_steps)
         parts.append(batched_vjp(adapter, output, [leaf], cotangents[start:stop], keep=stop < n_steps)[0])
-    return torch.cat(parts)
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def batched_vjp(
