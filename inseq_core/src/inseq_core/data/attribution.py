@@ -267,7 +267,11 @@ class FeatureAttributionStepOutput:
     def batched(
         cls, sequences: Iterable[FeatureAttributionSequenceOutput]
     ) -> tuple[FeatureAttributionStepOutput, ...]:
-        """Step k of every text that has one, for k = 0, 1, … (``output_step_attributions=True``)."""
+        """Step k of every text that has one, for k = 0, 1, … (``output_step_attributions=True``).
+
+        Raises:
+            InvalidArgumentError: the texts' scores have different trailing axes.
+        """
         sequences = list(sequences)
         longest = max((s.n_steps for s in sequences), default=0)
         return tuple(_joined([cls.of(s, k) for s in sequences if k < s.n_steps]) for k in range(longest))
@@ -310,6 +314,8 @@ def _stacked(batches: list[ScoreArray | None]) -> ScoreArray | None:
     arrays = [a for a in batches if a is not None]
     if len(arrays) != len(batches):
         return None
+    if len({a.shape[2:] for a in arrays}) > 1:
+        raise InvalidArgumentError("Texts whose scores have different trailing axes have no steps in common.")
     length = max(a.shape[1] for a in arrays)
     stacked = np.full((len(arrays), length, *arrays[0].shape[2:]), np.nan, dtype=arrays[0].dtype)
     for i, array in enumerate(arrays):

@@ -133,8 +133,10 @@ def from_stored(stored: StoredArray, name: str) -> ScoreArray:
             raise FileFormatError(f"{name}: {len(stored.scale)} scales for {expected} steps.")
         scale = np.array(stored.scale, dtype=np.float64)
         scale = np.broadcast_to(scale, (expected,)) if numbers.ndim >= 2 else scale
-        with np.errstate(over="ignore"):
-            values = (values * _spread(scale, numbers.ndim)).astype(np.float32)
+        wide = values * _spread(scale, numbers.ndim)
+        # rounding up must not make the largest finite numbers infinite
+        limit = np.finfo(np.float32).max
+        values = np.where(np.isfinite(wide), np.clip(wide, -limit, limit), wide).astype(np.float32)
     flat = values.reshape(-1)
     for positions, sign in zip(stored.infinite, (np.inf, -np.inf), strict=True):
         if any(not 0 <= p < flat.size for p in positions):
@@ -176,7 +178,7 @@ def from_record(record: Any, name: str, budget: Budget) -> ScoreArray:
         raise FileFormatError(f"{name} is {type(record).__name__}, expected an array record.")
     dtype, encoding, data = record.get("dtype"), record.get("encoding"), record.get("data")
     shape = _checked_shape(record.get("shape"), name)
-    if dtype not in _WIDTHS:
+    if not isinstance(dtype, str) or dtype not in _WIDTHS:
         raise FileFormatError(f"{name}: dtype {dtype!r}, expected one of {', '.join(_WIDTHS)}.")
     size = math.prod(shape) * _WIDTHS[dtype]
     budget.take(size * (4 if dtype == "float8_e4m3fn" else 1), name)

@@ -43,11 +43,18 @@ def to_document(
     steps = output.step_attributions
     if steps is None:
         document["steps"] = None
-    elif steps == FeatureAttributionStepOutput.batched(output.sequence_attributions):
+    elif _follow_from_texts(output):
         document["steps"] = "derived"
     else:
         document["steps"] = [_step_document(step, f"steps/{k}/", put) for k, step in enumerate(steps)]
     return document
+
+
+def _follow_from_texts(output: FeatureAttributionOutput) -> bool:
+    try:
+        return output.step_attributions == FeatureAttributionStepOutput.batched(output.sequence_attributions)
+    except InvalidArgumentError:
+        return False
 
 
 def from_document(document: Any, get: GetArray) -> FeatureAttributionOutput:
@@ -64,7 +71,10 @@ def from_document(document: Any, get: GetArray) -> FeatureAttributionOutput:
     ]
     steps = fields.values.get("steps")
     if steps == "derived":
-        steps = FeatureAttributionStepOutput.batched(sequences)
+        try:
+            steps = FeatureAttributionStepOutput.batched(sequences)
+        except InvalidArgumentError as error:
+            raise FileFormatError(f"steps are said to follow from the texts. {error}") from error
     elif steps is not None:
         listed = fields.take("steps", list)
         steps = [_step(item, f"steps[{k}]", f"steps/{k}/", get) for k, item in enumerate(listed)]

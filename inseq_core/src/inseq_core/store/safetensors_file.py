@@ -22,7 +22,7 @@ from inseq_core.store.arrays import (
     from_stored,
     to_stored,
 )
-from inseq_core.store.document import FORMAT, VERSION, Document, check_version, from_document, to_document
+from inseq_core.store.document import Document, check_version, from_document, to_document
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "U8": "float8_e4m3fn"}
 
@@ -41,12 +41,9 @@ def dump(
         return {"tensor": name, "dtype": stored.dtype, **extras_of(stored)}
 
     document = to_document(output, put, part)
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "document": json_file.dump(document).decode("utf-8"),
-    }
-    return save(tensors, metadata)
+    # one key only: the library writes several in no particular order, and the same output should give the
+    # same file
+    return save(tensors, {"document": json_file.dump(document).decode("utf-8")})
 
 
 def load(path: Path, budget: Budget) -> tuple[Document, FeatureAttributionOutput]:
@@ -67,7 +64,7 @@ def load(path: Path, budget: Budget) -> tuple[Document, FeatureAttributionOutput
 
 
 def _document(metadata: dict[str, str] | None) -> Document:
-    if not metadata or metadata.get("format") != FORMAT or "document" not in metadata:
+    if not metadata or "document" not in metadata:
         raise FileFormatError(
             "A safetensors file, but not a saved attribution: its header has no document.\n"
             "  Save with save_attributions(output, 'name.safetensors')."

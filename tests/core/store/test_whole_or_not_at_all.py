@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from support.results import encoder_decoder, output_of
+
+from inseq_core.errors import SavedFileExistsError
+from inseq_core.store import load_attributions, save_attributions
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_an_error_while_writing_leaves_what_was_there(broken, tmp_path, monkeypatch):
+    """A full disk at the last moment: the old file is whole, and nothing lies beside it."""
+    path = tmp_path / "out.json"
+    save_attributions(output_of(encoder_decoder()), path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, broken, fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_attributions(output_of(encoder_decoder(), model_name="other"), path, overwrite=True)
+
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_an_output_that_cannot_be_written_leaves_nothing(tmp_path):
+    """The content is made before a file is."""
+
+    class Unwritable:
+        def __len__(self):
+            return 1
+
+    with pytest.raises(AttributeError):
+        save_attributions(Unwritable(), tmp_path / "out.json")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_killed_process_leaves_the_old_file_whole(moment, tmp_path):
+    """Killed just before the bytes reach the disk, and just before the new file gets its name."""
+    path = tmp_path / "out.json"
+    save_attributions(output_of(encoder_decoder()), path)
+    program = f"""
+        import os, sys
+        sys.path[:0] = {[p for p in sys.path if p]!r}
+        from support.results import encoder_decoder, output_of
+        from inseq_core.store import save_attributions
+        os.{moment} = lambda *_: os._exit(9)
+        save_attributions(output_of(encoder_decoder(), model_name="other"), {str(path)!r}, overwrite=True)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False, timeout=60)
+
+    assert done.returncode == 9
+    assert load_attributions(path) == load_attributions(path)
+    assert load_attributions(path).info["model_name"] == "toy"
+
+
+def test_a_file_that_appears_meanwhile_is_protected_too(tmp_path, monkeypatch):
+    """Two jobs with one name: the second one to finish must not win in silence."""
+    path = tmp_path / "out.json"
+    flush = os.fsync
+
+    def late(descriptor):
+        flush(descriptor)
+        path.write_text("the other job's", encoding="utf-8")
+
+    monkeypatch.setattr(os, "fsync", late)
+    with pytest.raises(SavedFileExistsError):
+        save_attributions(output_of(encoder_decoder()), path)
+
+    assert path.read_text(encoding="utf-8") == "the other job's"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_file_systems_without_links_are_served(tmp_path, monkeypatch):
+    """Some network and memory-stick file systems have none."""
+
+    def no_links(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", no_links)
+    save_attributions(output_of(encoder_decoder()), tmp_path / "out.json")
+
+    assert load_attributions(tmp_path / "out.json") is not None
+    assert len(list(tmp_path.iterdir())) == 1
