@@ -169,6 +169,12 @@ class TorchAdapter(ModelAdapter):
         return next(self.embedding_module("target").parameters()).dtype
 
     @property
+    def hidden_size(self) -> int:
+        """D: the width of the token embeddings."""
+        weight: Any = self.embedding_module("target").weight
+        return int(weight.shape[-1])
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the self-check found, in words."""
         return tuple(self.traits.notes)

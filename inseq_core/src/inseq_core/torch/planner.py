@@ -44,8 +44,9 @@ def activation_bytes(adapter: TorchAdapter) -> int:
     A dense layer of D × D' weights saves about D + D' numbers a token; 34 D a layer is the usual estimate for a
     transformer, and its parameters are about 12 D² a layer.
     """
-    dim = adapter.embedding_matrix("target").shape[1]
-    body = sum(p.numel() for p in adapter.model.parameters()) - adapter.embedding_matrix("target").numel()
+    dim = adapter.hidden_size
+    embeddings = sum(p.numel() for p in adapter.embedding_module("target").parameters())
+    body = sum(p.numel() for p in adapter.model.parameters()) - embeddings
     layers = max(body / (12 * dim * dim), 1.0)
     return int(34 * dim * layers * 4)
 
@@ -65,7 +66,7 @@ def row_chunks(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, method:
         return [group[i : i + 1] for group in groups for i in range(len(group))]
     if Capability.GRADIENTS not in method.needs or method.all_steps:
         return groups
-    dim = adapter.embedding_matrix("target").shape[1]
+    dim = adapter.hidden_size
     width = batch.target_ids.shape[1] + (batch.source_ids.shape[1] if batch.has_source else 0)
     per_step = max(len(batch) * width * dim * 4, 1)
     size = int(np.clip(adapter.memory_budget // (4 * per_step), 1, STEPS_A_CHUNK))
@@ -83,7 +84,7 @@ def sequence_chunks(
     vocabulary = max(adapter.profile.vocabulary_size, 1)
     width = max(length, batch.source_ids.shape[1] if batch.has_source else 0)
     rows_each = np.bincount(np.searchsorted(sequences, grid.sequence[rows]), minlength=len(sequences))
-    dim = adapter.embedding_matrix("target").shape[1]
+    dim = adapter.hidden_size
     # without a graph a pass holds a few layers' worth of activations; 64 D a token is generous
     cost = width * dim * 64 * 4 + rows_each * vocabulary * 8
     lengths = np.minimum(batch.target_lengths, length)
@@ -113,7 +114,7 @@ def copies_at_once(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, cop
 
     Held are each copy's saved activations, and its gradients for every step: T × positions × hidden numbers, twice.
     """
-    dim = adapter.embedding_matrix("target").shape[1]
+    dim = adapter.hidden_size
     width = batch.target_ids.shape[1] + (batch.source_ids.shape[1] if batch.has_source else 0)
     activations = len(batch) * width * activation_bytes(adapter)
     gradients = len(batch) * grid.n_steps * width * dim * 4 * 2
