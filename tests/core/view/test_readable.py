@@ -7,7 +7,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inseq_core.view.readable import byte_of_character, shown_tokens, visible
+from inseq_core.view.readable import byte_of_character, running_text, shown_tokens, visible
 
 _CHARACTER_OF = {byte: character for character, byte in byte_of_character().items()}
 
@@ -48,6 +48,14 @@ def test_a_character_that_was_cut_is_shown_as_its_bytes():
     first, rest = "好".encode()[:2], "好".encode()[2:]
 
     assert labels(spelled("你", first, rest)) == ["你", "⟨E5 A5⟩", "⟨BD⟩"]
+
+
+def test_running_text_has_whole_characters_again():
+    """A title reads as the text does, however its characters were cut."""
+    tokens = [*spelled("你", "好".encode()[:2], "好".encode()[2:], " x"), "</s>"]
+
+    assert running_text(shown_tokens(tokens)) == "你好 x"
+    assert running_text(shown_tokens(["<0xE5>", "<0xA5>", "a"])) == "⟨E5 A5⟩a"
 
 
 def test_letters_that_are_letters_are_not_taken_for_bytes():

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from inseq_core.view.colors import ColorScale
-from inseq_core.view.readable import ShownToken, visible
+from inseq_core.view.readable import visible
 from inseq_core.view.table import ScoreTable
 
 _FACTS = (
@@ -108,9 +108,3 @@ def _sums_to_one(table: ScoreTable) -> bool:
         return False
     total = sum(np.nansum(np.abs(group.values), axis=0) for group in table.groups)
     return bool(np.size(total)) and bool(np.all(np.abs(total - 1) < 5e-3))
-
-
-def running_text(tokens: Sequence[ShownToken]) -> str:
-    """The tokens as one line of text, special ones left out."""
-    words = [(" " if t.space_before else "") + t.text for t in tokens if not t.special]
-    return "".join(words).strip()

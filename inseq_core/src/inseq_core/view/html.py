@@ -32,10 +32,10 @@ from inseq_core.view.colors import (
     hues,
     text_color,
 )
-from inseq_core.view.heading import Heading, running_text
+from inseq_core.view.heading import Heading
 from inseq_core.view.numbers import compact
 from inseq_core.view.plan import Look, PlannedText, Reduced, TablePlan
-from inseq_core.view.readable import ShownToken
+from inseq_core.view.readable import ShownToken, running_text
 from inseq_core.view.table import Band, RowGroup, ScoreTable, missing
 
 _WIDE = 48

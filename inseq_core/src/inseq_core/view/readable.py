@@ -24,6 +24,7 @@ TAB = "⇥"
 EMPTY = "⟨⟩"
 
 _SPACE_MARKS = ("▁", "Ġ")
+_SHOWN_BYTES = re.compile(r"(?:⟨[0-9A-F]{2}(?: [0-9A-F]{2})*⟩)+")
 _SPELLED_BYTES = re.compile(r"(?:<0x[0-9A-Fa-f]{2}>)+")
 _BLANKS = str.maketrans({"Ġ": " ", "Ċ": "\n", "ĉ": "\t", "č": "\r"})
 _WORD_END = "</w>"
@@ -81,7 +82,8 @@ def shown_tokens(
         token if is_special else _decoded(token, mark, spelled_in_bytes)
         for token, is_special in zip(raw, flags, strict=True)
     ]
-    spaced = _spaces(plain, flags, word_starts, marked=mark is not None or spelled_in_bytes)
+    marked = mark is not None or spelled_in_bytes or any(map(_SPELLED_BYTES.search, ordinary))
+    spaced = _spaces(plain, flags, word_starts, marked=marked)
     return tuple(
         ShownToken(
             label=visible(text, mark_spaces=True) or EMPTY,
@@ -101,6 +103,17 @@ def _looks_special(token: str) -> bool:
 def _running(text: str, space_before: bool) -> str:
     inner = text[1:] if space_before and text.startswith(" ") else text.removeprefix("##")
     return visible(inner) if inner.strip(" ") else visible(text, mark_spaces=True) or EMPTY
+
+
+def running_text(tokens: Sequence[ShownToken]) -> str:
+    """The tokens as one text: special ones left out, characters that were cut whole again."""
+    words = ((" " if t.space_before else "") + t.text for t in tokens if not t.special)
+    joined = "".join(words).strip()
+    return _SHOWN_BYTES.sub(lambda run: visible(_text_of_bytes(bytes.fromhex(_hex(run[0])))), joined)
+
+
+def _hex(shown: str) -> str:
+    return shown.replace("⟨", " ").replace("⟩", " ")
 
 
 def visible(text: str, *, mark_spaces: bool = False) -> str:

@@ -24,10 +24,10 @@ from inseq_core.data.scores import ScoreArray
 from inseq_core.view.colors import LEVELS, Palette, css, terminal_palette, text_color
 from inseq_core.view.colors import hues as hues_of
 from inseq_core.view.granular import panels
-from inseq_core.view.heading import Heading, running_text
+from inseq_core.view.heading import Heading
 from inseq_core.view.numbers import compact
 from inseq_core.view.plan import Look, TablePlan
-from inseq_core.view.readable import ShownToken, is_right_to_left
+from inseq_core.view.readable import ShownToken, is_right_to_left, running_text
 from inseq_core.view.table import RowGroup, ScoreTable, missing
 
 MISSING = "n/a"
