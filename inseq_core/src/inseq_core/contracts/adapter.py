@@ -9,7 +9,7 @@ Axes: B sequences, S source positions, L target positions, R rows, D hidden, V v
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +155,25 @@ class ModelAdapter(abc.ABC):
     @abc.abstractmethod
     def forward_rows(self, batch: TokenBatch, grid: StepGrid) -> ForwardOutput:
         """Logits (R, 1, V) of every row from one pass over the batch, or as few as memory allows."""
+
+    def forward_versions(self, batch: TokenBatch, grid: StepGrid) -> Iterator[tuple[IntArray, ForwardOutput]]:
+        """Logits of the rows of many versions of one text, some rows at a time, so that they are never held all at once.
+
+        Args:
+            batch: the versions; the first is the unchanged text, which may have no rows.
+            grid: the rows wanted.
+
+        Yields:
+            rows of ``grid``, and what the model said at them.
+        """
+        from inseq_core.contracts.memory import in_parts
+        from inseq_core.contracts.removal import local_grid, rows_of, sequence_parts
+
+        def forward(sequences: IntArray) -> tuple[IntArray, ForwardOutput]:
+            rows = rows_of(grid, sequences)
+            return rows, self.forward_rows(batch.take(sequences), local_grid(grid, rows, sequences))
+
+        yield from in_parts(self, sequence_parts(batch, grid, self.profile.vocabulary_size), forward)
 
     @abc.abstractmethod
     def as_array(self, values: np.ndarray) -> Any:

@@ -9,15 +9,15 @@ Axes: B sequences, S source positions, L target positions, R rows, F features, P
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
-from inseq_core.contracts.removal import RemovalWay, removal_variants
+from inseq_core.contracts.removal import RemovalWay, RowFunction, aligned_table, removal_scores, score_table
 from inseq_core.contracts.step_function import BoundStepFunction, StepFunctionArgs
-from inseq_core.data.batch import EncodedText, TokenBatch
+from inseq_core.data.batch import BoolArray, EncodedText, IntArray, TokenBatch
 from inseq_core.data.features import FeatureSet
 from inseq_core.data.result import MethodOutput
 from inseq_core.data.steps import StepGrid
@@ -113,6 +113,11 @@ class AttributionContext:
             )
         return sets[0]
 
+    @property
+    def seen_features(self) -> BoolArray:
+        """(R, F) True where a row sees the feature, or the beginning of it; the others can have no part in its score."""
+        return self.features.seen_from(self.grid.position)
+
     def visible(self, side: str) -> np.ndarray:
         """(R, S) or (R, L): True where a row can see the position (inside its text, before its own position)."""
         if side == "source":
@@ -164,7 +169,22 @@ class AttributionContext:
         Returns:
             (P, R) float64. A row sees only what stands before it: features at or after it change nothing.
         """
-        return removal_variants(self, np.asarray(kept, dtype=np.bool_))
+        return removal_scores(self, np.asarray(kept, dtype=np.bool_))
+
+    def version_scores(
+        self, texts: Sequence[EncodedText], of: IntArray | None = None, function: RowFunction | None = None
+    ) -> np.ndarray:
+        """Attributed function of every row for versions of the text that the method has made itself.
+
+        Args:
+            texts: versions of ``batch.texts[0]`` in which every token stands where it stood. Equal ones are run once.
+            of: (P, R) which of the texts answers for a version and row; each for all rows by default.
+            function: another function of the model's output than the attributed one.
+
+        Returns:
+            (P, R) float64.
+        """
+        return score_table(self, aligned_table(self, texts, of), function)
 
     # -- what comes back ----------------------------------------------------------------------------------------------
 
@@ -185,24 +205,40 @@ class AttributionContext:
         )
 
     def feature_output(
-        self, scores: np.ndarray, *, step_scores: Mapping[str, Any] | None = None, notes: Mapping[str, Any] | None = None
+        self,
+        scores: np.ndarray,
+        *,
+        step_scores: Mapping[str, Any] | None = None,
+        beside: Mapping[str, np.ndarray] | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> MethodOutput:
         """Scores (R, F) of features as scores of positions: each position gets the score of its feature.
+
+        ``beside`` are other numbers (R, F) about the features, placed in the same way.
 
         Positions in no feature get 0. How a feature's score is shown on its tokens (repeated, or spread evenly so that
         the sum is kept) is the request's business: ``removal.spread``.
         """
-        features = self.features
+        notes = {"features": self.features, "feature_scores": scores, **(notes or {})}
+        source, target = self._on_positions(scores)
+        return attrs.evolve(
+            self.output(source, target, step_scores=step_scores, notes=notes),
+            beside={name: self._on_positions(values) for name, values in (beside or {}).items()},
+        )
+
+    def _on_positions(self, values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """(R, F) numbers of features -> (R, S) and (R, L) numbers of their positions."""
         sides: dict[str, np.ndarray | None] = {"source": None, "target": None}
         for side, shape in (("source", self.source_shape), ("target", self.target_shape)):
             if shape is None:
                 continue
-            members = features.members(side).astype(np.float64)  # (F, positions)
-            if self.request.removal.spread:
-                members = members / np.maximum(members.sum(axis=1, keepdims=True), 1.0)
-            values = np.zeros(shape, dtype=np.float64)
-            width = min(shape[1], members.shape[1])
-            values[:, :width] = scores @ members[:, :width]
-            sides[side] = values
-        all_notes = {"features": features, "feature_scores": scores, **(notes or {})}
-        return self.output(sides["source"], sides["target"], step_scores=step_scores, notes=all_notes)
+            width = shape[1]
+            members = self.features.members(side)[:, :width].astype(np.float64)  # (F, positions)
+            shares = values
+            if self.request.removal.spread:  # among the tokens that the row sees, so that the sum is kept
+                seen = self.visible(side)[:, : members.shape[1]].astype(np.float64)
+                shares = values / np.maximum(seen @ members.T, 1.0)
+            placed = np.zeros(shape, dtype=np.float64)
+            placed[:, : members.shape[1]] = shares @ members
+            sides[side] = placed
+        return sides["source"], sides["target"]

@@ -38,6 +38,9 @@ class EncodedText:
         prompt_length: target positions that were given: the prompt (decoder-only), the start token and a forced
             prefix (encoder–decoder). ``target_ids[prompt_length:]`` was generated (or forced as the output).
         source_kept, target_kept: (S,), (L,) False where attention must not look (removal by masking); None = all True.
+        source_blank, target_blank: (S,), (L,) True where another embedding stands in for the token's (removal by an
+            embedding); None = nowhere.
+        blank_with: that embedding: "zero", or "mean" of the vocabulary's.
         segments: labelled spans of source or target positions.
         input_text, generated_text: what it was made from, for the record.
         extras: framework-neutral additional facts (e.g. contrast labels), never tensors.
@@ -48,6 +51,9 @@ class EncodedText:
     prompt_length: int = 0
     source_kept: BoolArray | None = None
     target_kept: BoolArray | None = None
+    source_blank: BoolArray | None = None
+    target_blank: BoolArray | None = None
+    blank_with: str = "zero"
     segments: tuple[Segment, ...] = ()
     input_text: str = ""
     generated_text: str = ""
@@ -57,7 +63,8 @@ class EncodedText:
         if length >= len(self.target_ids):
             return self
         kept = None if self.target_kept is None else self.target_kept[:length]
-        return attrs.evolve(self, target_ids=self.target_ids[:length], target_kept=kept)
+        blank = None if self.target_blank is None else self.target_blank[:length]
+        return attrs.evolve(self, target_ids=self.target_ids[:length], target_kept=kept, target_blank=blank)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -105,6 +112,18 @@ class TokenBatch:
     def target_mask(self) -> BoolArray:
         """(B, L) True where attention may look."""
         return _mask([(len(t.target_ids), t.target_kept) for t in self.texts])
+
+    def blanks(self, side: str) -> BoolArray | None:
+        """(B, S) or (B, L) True where another embedding stands in for the token's; None where there is none at all."""
+        rows = [(t.source_blank if side == "source" else t.target_blank) for t in self.texts]
+        if all(row is None for row in rows):
+            return None
+        ids = self.source_ids if side == "source" else self.target_ids
+        blanks = np.zeros(ids.shape, dtype=np.bool_)
+        for b, row in enumerate(rows):
+            if row is not None:
+                blanks[b, : len(row)] = row
+        return blanks
 
     @property
     def source_lengths(self) -> IntArray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from inseq_core.data.batch import BoolArray
+from inseq_core.data.batch import BoolArray, IntArray
 
 
 @attrs.frozen(kw_only=True)
@@ -60,4 +60,19 @@ class FeatureSet:
 
     def first_position(self) -> np.ndarray:
         """(F,) first target position of each feature; 0 for source features, which every step sees."""
-        return np.array([f.positions[0] if f.side == "target" and f.positions else 0 for f in self.features])
+        firsts = [f.positions[0] if f.side == "target" and f.positions else 0 for f in self.features]
+        return np.array(firsts, dtype=np.int64)
+
+    def seen_from(self, positions: IntArray) -> BoolArray:
+        """(R,) target positions of steps -> (R, F): which features a step sees at least a part of."""
+        is_source = np.array([f.side == "source" for f in self.features], dtype=np.bool_)
+        return is_source[None, :] | (self.first_position()[None, :] < np.asarray(positions)[:, None])
+
+    def reading_order(self) -> IntArray:
+        """(F,) the features, those of the source first, then by where they begin.
+
+        Draws made in this order do not depend on what follows in the text.
+        """
+        begins = [f.positions[0] if f.positions else 0 for f in self.features]
+        sides = [f.side != "source" for f in self.features]
+        return np.lexsort((begins, sides)).astype(np.int64)

@@ -56,6 +56,11 @@ class TextScores:
         """T."""
         return self.span[1] - self.span[0]
 
+    def blank(self, side: str, trailing: Sequence[int] = ()) -> np.ndarray:
+        """(S or L, T, *trailing) of NaN."""
+        ids = self.text.source_ids if side == "source" else self.text.target_ids
+        return np.full((0 if ids is None else len(ids), self.n_steps, *trailing), np.nan, dtype=np.float32)
+
     def put_step_scores(self, steps: np.ndarray, scores: Mapping[str, np.ndarray]) -> None:
         """Values (n,) for the given steps."""
         for name, values in scores.items():
@@ -111,6 +116,7 @@ class Ledger:
             sheet = self.texts[rows.batch.origin[sequence]]
             for side, values in sides.items():
                 self._enter(sheet, side, chosen, rows.grid, values)
+        self._put_beside(rows, ctx, output)
         self.put_step_scores(rows, {n: self._numbers(rows, n, v) for n, v in output.step_scores.items()})
         self._put_sequence_scores(rows, output.sequence_scores)
         self._put_notes(rows, output.notes)
@@ -196,15 +202,28 @@ class Ledger:
         self, sheet: TextScores, side: str, chosen: np.ndarray, grid: StepGrid, values: np.ndarray
     ) -> None:
         """The chosen rows of (R, positions, *trailing) into (positions, T, *trailing) of one text."""
-        ids = sheet.text.source_ids if side == "source" else sheet.text.target_ids
-        length = 0 if ids is None else len(ids)
         array = getattr(sheet, side)
         if array is None:
-            array = np.full((length, sheet.n_steps, *values.shape[2:]), np.nan, dtype=np.float32)
+            array = sheet.blank(side, values.shape[2:])
             setattr(sheet, side, array)
-        for row in chosen.tolist():
-            end = length if side == "source" else int(grid.position[row])
-            array[:end, grid.step[row]] = values[row, :end]
+        _fill(array, side, chosen, grid, values)
+
+    def _put_beside(self, rows: RowSet, ctx: AttributionContext, output: MethodOutput) -> None:
+        """Numbers about each score, as sequence scores of the side that stands first."""
+        for name, sides in output.beside.items():
+            for side, values in zip(("source", "target"), sides, strict=True):
+                expected = ctx.source_shape if side == "source" else ctx.target_shape
+                if values is None and expected is None:
+                    continue
+                numbers = None if values is None else self.request.adapter.to_numpy(values)
+                if numbers is None or numbers.shape != expected:
+                    shape = None if numbers is None else numbers.shape
+                    raise self._wrong(f"gave {name!r} of shape {shape} for the {side}, expected {expected}")
+                title = name if side == "source" or ctx.source_shape is None else f"target_{name}"
+                for sequence, chosen in rows.by_sequence():
+                    sheet = self.texts[rows.batch.origin[sequence]]
+                    array = sheet.sequence_scores.setdefault(title, sheet.blank(side))
+                    _fill(array, side, chosen, rows.grid, numbers)
 
     def _put_sequence_scores(self, rows: RowSet, scores: Mapping[str, Any]) -> None:
         for name, values in scores.items():
@@ -227,3 +246,10 @@ class Ledger:
             known = self.notes.get(name)
             is_count = isinstance(value, (int, float)) and not isinstance(value, bool)
             self.notes[name] = known + value if is_count and name == "passes" and known is not None else value
+
+
+def _fill(array: np.ndarray, side: str, chosen: np.ndarray, grid: StepGrid, values: np.ndarray) -> None:
+    """The chosen rows of (R, positions, …) into (positions, T, …), as far as each row sees."""
+    for row in chosen.tolist():
+        end = len(array) if side == "source" else int(grid.position[row])
+        array[:end, grid.step[row]] = values[row, :end]
