@@ -48,14 +48,14 @@ class CallShape:
     is_regular: bool
 
     @classmethod
-    def of(cls, once: Sequence[Any], twice: Sequence[Any], length: int) -> CallShape:
-        """From the shapes of the leaves for one sequence and for two copies of it."""
+    def of(cls, once: Sequence[Any], twice: Sequence[Any], batch: int, length: int) -> CallShape:
+        """From the shapes of the leaves for a batch and for two copies of it."""
         axes, is_regular = [], len(once) == len(twice)
         for a, b in zip(once, twice, strict=False):
             grown = [] if a is None or b is None else [i for i, n in enumerate(a) if b[i] != n]
             is_regular = is_regular and len(grown) < 2 and all(b[i] == 2 * a[i] for i in grown)
             axes.append(grown[0] if grown else -1)
-        hidden = (i for i, shape in enumerate(once) if shape is not None and shape[:-1] == (1, length))
+        hidden = (i for i, shape in enumerate(once) if shape is not None and shape[:-1] == (batch, length))
         return cls(hidden=next(hidden, -1), batch_axes=tuple(axes), is_regular=is_regular)
 
 
@@ -147,13 +147,16 @@ def _probing(adapter: TorchAdapter) -> Iterator[None]:
 
 
 def probe_of(batch: TokenBatch) -> TokenBatch:
-    """A few tokens of the first text, source and target of different lengths."""
-    text = batch.texts[0]
-    source = None if text.source_ids is None else np.resize(text.source_ids, SOURCE_LENGTH)
-    text = EncodedText(
-        target_ids=np.resize(text.target_ids, TARGET_LENGTH), source_ids=source, prompt_length=1
-    )
-    return TokenBatch(texts=(text,), origin=(0,), pad_id=batch.pad_id)
+    """A few tokens of the first text, source and target of different lengths; and fewer of it.
+
+    Two lengths, because libraries leave out masks that would hide nothing.
+    """
+    target = np.resize(batch.texts[0].target_ids, TARGET_LENGTH)
+    source = batch.texts[0].source_ids
+    source = None if source is None else np.resize(source, SOURCE_LENGTH)
+    whole = EncodedText(target_ids=target, source_ids=source, prompt_length=1)
+    shorter = attrs.evolve(whole, target_ids=target[:-1], source_ids=None if source is None else source[:-1])
+    return TokenBatch(texts=(whole, shorter), origin=(0, 0), pad_id=batch.pad_id)
 
 
 def run_sides(adapter: TorchAdapter, batch: TokenBatch) -> Tensor:
@@ -185,6 +188,7 @@ class _Trace:
         products: what was running, and (B, H, L, K), of each product.
     """
 
+    batch: int
     length: int
     running: list[str] = attrs.field(factory=list)
     ran: list[str] = attrs.field(factory=list)
@@ -193,7 +197,7 @@ class _Trace:
 
 
 def _survey(adapter: TorchAdapter, probe: TokenBatch) -> AttentionMap:
-    once, twice = _traces(adapter, probe), _traces(adapter, probe.take([0, 0]))
+    once, twice = _traces(adapter, probe), _traces(adapter, probe.take([0, 1, 0, 1]))
     return AttentionMap(
         **{side: _side_map(adapter.model, side, trace, twice[side]) for side, trace in once.items()}
     )
@@ -204,7 +208,7 @@ def _traces(adapter: TorchAdapter, batch: TokenBatch) -> dict[str, _Trace]:
 
     @contextmanager
     def watch(side: str, ids: Tensor) -> Iterator[None]:
-        trace = traces[side] = _Trace(length=ids.shape[1])
+        trace = traces[side] = _Trace(batch=ids.shape[0], length=ids.shape[1])
 
         def seen(product: AttentionProduct) -> None:
             trace.products.append((tuple(trace.running), product.shape))
@@ -256,7 +260,9 @@ def _side_map(model: nn.Module, side: str, trace: _Trace, twice: _Trace) -> Side
         block_of.append(next((i for i, name in enumerate(names) if name in running), -1))
     return SideMap(
         blocks=tuple(modules[name] for name in names),
-        calls=tuple(CallShape.of(trace.leaves[n], twice.leaves.get(n, ()), trace.length) for n in names),
+        calls=tuple(
+            CallShape.of(trace.leaves[n], twice.leaves.get(n, ()), trace.batch, trace.length) for n in names
+        ),
         slots=tuple(slots),
         heads=tuple(shape[1] for _, shape in trace.products),
         block_of=tuple(block_of),

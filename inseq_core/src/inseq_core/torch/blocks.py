@@ -109,7 +109,9 @@ class BlockCall:
         return packed.reshape(n * b, length, *given.shape[1:]).transpose(1, 2)
 
     def _call(self, hidden: Tensor, n: int) -> Any:
-        leaves = [_repeated(x, axis, n) for x, axis in zip(self._leaves, self._shape.batch_axes, strict=True)]
+        axes = self._shape.batch_axes
+        b = self.hidden.shape[0]
+        leaves = [_repeated(x, axis, n, b) for x, axis in zip(self._leaves, axes, strict=True)]
         leaves[self._shape.hidden] = hidden
         args, kwargs = tree_unflatten(leaves, self._structure)
         return self._module(*args, **kwargs)
@@ -268,12 +270,10 @@ def _rank(sequence: Tensor) -> Tensor:
     return rank
 
 
-def _repeated(leaf: Any, axis: int, n: int) -> Any:
+def _repeated(leaf: Any, axis: int, n: int, batch: int) -> Any:
     """A leaf for ``n`` copies of the batch, laid one after the other."""
     if n == 1 or axis < 0 or not isinstance(leaf, Tensor):
         return leaf
-    times = [1] * leaf.dim()
-    times[axis] = n
-    if leaf.shape[axis] == 1:
-        return leaf.expand(*(n if i == axis else -1 for i in range(leaf.dim())))
-    return leaf.repeat(*times)
+    if leaf.shape[axis] == 1:  # the same for all sequences, or the only one's: nothing is copied
+        return leaf.expand(*(n * batch if i == axis else -1 for i in range(leaf.dim())))
+    return leaf.repeat(*(n if i == axis else 1 for i in range(leaf.dim())))
