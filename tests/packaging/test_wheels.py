@@ -71,10 +71,10 @@ def build(folder: Path, kind: str, into: Path) -> Path:
     return made
 
 
-def closure_of(name: str) -> set[str]:
-    """Names of the installed distributions that one needs, without extras, itself excluded."""
+def closure_of(*names: str) -> set[str]:
+    """Names of what the named distributions need, directly or not, without extras and without our own."""
     found: set[str] = set()
-    waiting = [name]
+    waiting = list(names)
     while waiting:
         for line in importlib.metadata.requires(waiting.pop()) or []:
             requirement = Requirement(line)
@@ -82,7 +82,7 @@ def closure_of(name: str) -> set[str]:
             if wanted and requirement.name not in found:
                 found.add(requirement.name)
                 waiting.append(requirement.name)
-    return found
+    return {name for name in found if not name.startswith("inseq")}
 
 
 def make_environment(folder: Path, needs: set[str]) -> Path:
@@ -178,3 +178,15 @@ def test_the_core_alone_imports_and_lists_without_torch(tmp_path, wheels):
     assert run(python, "-c", found, cwd=tmp_path).strip() == "[None, None]"
     assert run(python, "-c", "import inseq; print(sorted(dir(inseq)) != [])", cwd=tmp_path).strip() == "True"
     assert "core" in run(python.with_name("inseq"), "plugins", cwd=tmp_path)
+
+
+def test_all_packages_installed_together_are_ready(tmp_path, wheels):
+    """Requirements suffice, and every entry point leads to a module that imports outside the repository."""
+    names = {folder.name.replace("_", "-") for folder in FOLDERS}
+    python = make_environment(tmp_path / "fresh", closure_of(*names))
+    pip(python, "install", "--no-index", "--no-deps", *wheels.values())
+
+    listed = run(python.with_name("inseq"), "plugins", cwd=tmp_path)
+
+    assert {name for name in names if f"{name} 0.1.0  ready" not in listed} == set()
+    assert "failed" not in listed
