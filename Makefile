@@ -27,8 +27,8 @@ install: $(STAMP)
 # in first and is then used as it is: a build environment of its own for each package would take a minute.
 $(STAMP): constraints.txt requirements-dev.txt pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --constraint constraints.txt hatchling editables
-	$(PY) -m pip install --quiet --no-build-isolation --requirement requirements-dev.txt
+	$(PY) -m pip install --quiet --no-compile --constraint constraints.txt hatchling editables
+	$(PY) -m pip install --quiet --no-compile --no-build-isolation --requirement requirements-dev.txt
 	touch $@
 
 demo: $(STAMP)
