@@ -9,6 +9,7 @@ from support.view_examples import chat, decoder_only, nothing, translation
 
 from inseq_core.data.token import Segment
 from inseq_core.errors import InvalidArgumentError
+from inseq_core.view.plan import planned
 from inseq_core.view.table import bands, missing, score_table
 
 
@@ -78,17 +79,40 @@ def test_a_text_without_steps_has_an_empty_table():
 
 
 def test_segments_become_bands_that_do_not_overlap():
-    """Of two that overlap the longer is kept; special tokens are no segment to look at."""
+    """Of two that overlap the longer is kept; special tokens and single words are no bands."""
     segments = [
-        Segment(label="user", start=0, end=6),
-        Segment(label="sentence", start=1, end=3),
-        Segment(label="bot", start=6, end=9),
-        Segment(label="eos", start=9, end=10, kind="special"),
-        Segment(label="document", start=0, end=2, side="source"),
+        Segment(label="user", start=0, end=6, kind="turn"),
+        Segment(label="user", start=1, end=5, kind="content"),
+        Segment(label="quote", start=4, end=8, kind="quote"),
+        Segment(label="bot", start=6, end=9, kind="turn"),
+        Segment(label="eos", start=9, end=12, kind="special"),
+        *(Segment(label=f"word {i}", start=i, end=i + 1, kind="word") for i in range(9)),
+        Segment(label="document", start=0, end=3, side="source"),
     ]
 
-    assert [b.label for b in bands(segments, "target")] == ["user", "bot"]
+    assert [(b.label, b.start, b.end) for b in bands(segments, "target")] == [("user", 0, 6), ("bot", 6, 9)]
     assert [b.label for b in bands(segments, "source")] == ["document"]
+
+
+def test_what_lies_inside_a_segment_cuts_it():
+    """The reasoning before an answer is the part that readers want to skip, or to see."""
+    segments = [
+        Segment(label="assistant", start=2, end=12, kind="turn"),
+        Segment(label="reasoning", start=3, end=8, kind="reasoning"),
+    ]
+
+    assert [(b.label, b.start, b.end) for b in bands(segments, "target")] == [
+        ("assistant", 2, 3),
+        ("assistant: reasoning", 3, 8),
+        ("assistant", 8, 12),
+    ]
+
+
+def test_scores_of_features_are_said_to_be():
+    """A word's score stands at each of its tokens; a reader who adds them up must be told."""
+    text = attrs.evolve(translation(), feature_kind="word")
+
+    assert "Scores are of whole words" in " ".join(planned(text).reading)
 
 
 def test_a_row_says_which_segment_begins_there():

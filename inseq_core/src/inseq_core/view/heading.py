@@ -97,6 +97,10 @@ def reading(tables: Sequence[ScoreTable], scales: Iterable[ColorScale], explains
         lines.append("The absolute scores of a step sum to 1.")
     elif tables and all(table.meaning.complete for table in tables):
         lines.append(f"The scores of a step sum to the difference that the inputs make to {explains}.")
+    lines += [
+        f"Scores are of whole {kind}s: each of its tokens shows the score of its {kind}."
+        for kind in sorted({table.feature_kind for table in tables} - {"token"})
+    ]
     if any(table.has_missing_scores for table in tables):
         lines.append("n/a: the method gave no score.")
     return tuple(lines)

@@ -21,6 +21,9 @@ from inseq_core.data.token import Segment
 from inseq_core.errors import invalid
 from inseq_core.view.readable import ShownToken, shown_tokens, visible
 
+_SHORTEST_BAND = 3
+"""Many segments with fewer tokens on average are not worth a line each."""
+
 
 @attrs.frozen(kw_only=True)
 class Band:
@@ -81,6 +84,7 @@ class ScoreTable:
         axes: names of the trailing axes of the values.
         hidden_steps: attributed steps that are left out, after the last column.
         meaning: what a score stands for.
+        feature_kind: what was scored: "token", or "word", "sentence" … whose tokens all show its score.
     """
 
     source: tuple[ShownToken, ...] = attrs.field(converter=tuple[ShownToken, ...])
@@ -93,6 +97,7 @@ class ScoreTable:
     axes: tuple[str, ...] = ()
     hidden_steps: int = 0
     meaning: ScoreMeaning = attrs.field(factory=ScoreMeaning)
+    feature_kind: str = "token"
 
     def tokens(self, group: RowGroup) -> tuple[ShownToken, ...]:
         """(I,) the tokens of a group's rows."""
@@ -187,6 +192,7 @@ def score_table(
         axes=attribution.axes,
         hidden_steps=attribution.n_steps - n_steps,
         meaning=attribution.meaning,
+        feature_kind=visible(attribution.feature_kind),
     )
 
 
@@ -257,13 +263,44 @@ def _strongest(groups: Sequence[RowGroup], limit: int) -> tuple[RowGroup, ...]:
 
 
 def bands(segments: Iterable[Segment], side: str) -> tuple[Band, ...]:
-    """Segments of one side as bands that do not overlap: of two that do, the longer one, else the earlier."""
-    chosen: list[Segment] = []
+    """Segments of one side as bands that do not overlap.
+
+    Of two that overlap the longer one is kept, else the earlier; one inside another (the reasoning in an
+    answer) cuts it in pieces. Special tokens are no bands, nor are many segments of a token or two: words.
+    """
     candidates = [s for s in segments if s.side == side and s.end > s.start and s.kind != "special"]
+    lengths: dict[str, list[int]] = {}
+    for segment in candidates:
+        lengths.setdefault(segment.kind, []).append(segment.end - segment.start)
+    words = {kind for kind, all_of in lengths.items() if len(all_of) > 2 and np.mean(all_of) < _SHORTEST_BAND}
+    candidates = [s for s in candidates if s.kind not in words]
+    chosen: list[Segment] = []
+    inner: list[Segment] = []
     for segment in sorted(candidates, key=lambda s: (s.start - s.end, s.start)):
-        if all(segment.end <= other.start or segment.start >= other.end for other in chosen):
+        met = [other for other in chosen if segment.start < other.end and other.start < segment.end]
+        if not met:
             chosen.append(segment)
-    return tuple(
-        Band(label=visible(s.label) or s.kind, start=s.start, end=s.end)
-        for s in sorted(chosen, key=lambda s: s.start)
-    )
+        elif all(_is_inside(segment, o) and segment.label != o.label for o in met) and not any(
+            segment.start < other.end and other.start < segment.end for other in inner
+        ):
+            inner.append(segment)
+    pieces = [piece for outer in chosen for piece in _cut(outer, [i for i in inner if _is_inside(i, outer)])]
+    return tuple(sorted(pieces, key=lambda band: band.start))
+
+
+def _is_inside(segment: Segment, outer: Segment) -> bool:
+    return outer.start <= segment.start and segment.end <= outer.end
+
+
+def _cut(outer: Segment, inner: Sequence[Segment]) -> Iterable[Band]:
+    label = visible(outer.label) or outer.kind
+    at = outer.start
+    for segment in sorted(inner, key=lambda s: s.start):
+        if segment.start > at:
+            yield Band(label=label, start=at, end=segment.start)
+        yield Band(
+            label=f"{label}: {visible(segment.label) or segment.kind}", start=segment.start, end=segment.end
+        )
+        at = segment.end
+    if at < outer.end:
+        yield Band(label=label, start=at, end=outer.end)
