@@ -62,6 +62,17 @@ def test_a_dataframe_of_step_scores_alone_has_one_row_for_each_step():
     assert list(frame.entropy) == [1, 2, 3]
 
 
+def test_polars_serves_where_pandas_is_not_installed(monkeypatch):
+    """The same columns, text as text."""
+    polars = pytest.importorskip("polars")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    frame = encoder_decoder().to_dataframe(do_aggregation=False)
+
+    assert isinstance(frame, polars.DataFrame)
+    assert len(frame) == 12 + 6
+    assert frame["token"].dtype == polars.String
+
+
 def test_without_a_dataframe_library_the_error_says_what_to_install(monkeypatch):
     """pandas is nobody's duty."""
     monkeypatch.setitem(sys.modules, "pandas", None)

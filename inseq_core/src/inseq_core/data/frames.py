@@ -74,7 +74,10 @@ def dataframe(sequences: Sequence[FeatureAttributionSequenceOutput]) -> Any:
     }
     last = [n for n in names if n not in _COLUMNS]
     order = [n for n in _COLUMNS if n in columns] + last
-    return library.DataFrame({name: columns[name] for name in order})
+    # as lists, so that either library sees text and not Python objects
+    return library.DataFrame(
+        {n: columns[n].tolist() if columns[n].dtype == object else columns[n] for n in order}
+    )
 
 
 _COLUMNS = ("sequence", "side", "position", "token", "step", "step_position", "step_token", "score")
