@@ -23,7 +23,7 @@ from inseq_core.data.token import Segment
 from inseq_core.errors import CapabilityError, InvalidArgumentError
 from inseq_core.hooks.specs import Capability
 from inseq_core.torch.adapter import TorchAdapter
-from inseq_hf import chat, generation
+from inseq_hf import chat, generation, prefix
 from inseq_hf.facts import attention_heads, attention_layers, device_name, start_token, versions
 from inseq_hf.tokenizing import TextCodec
 
@@ -185,6 +185,10 @@ class HuggingFaceAdapter(TorchAdapter):
             )
         self.model.to(place)
         self.profile = attrs.evolve(self.profile, device=device_name(self.model))
+
+    def repeat_prefix(self, cache: Any, length: int, copies: int) -> Any | None:
+        """The beginning of a cache of transformers: see ``inseq_hf.prefix``."""
+        return prefix.repeat_prefix(cache, length, copies)
 
     def _cache_arguments(self, cache: Any, use_cache: bool) -> dict[str, Any]:
         """``use_cache`` and the cache, for models that take them by the usual names.

@@ -85,6 +85,7 @@ def _check(adapter: HuggingFaceAdapter, args: Mapping[str, Any]) -> None:
     known = {name for name in vars(GenerationConfig()) if not name.startswith("_")}
     signature = inspect.signature(adapter.model.generate).parameters
     known |= {name for name, p in signature.items() if p.kind is not p.VAR_KEYWORD}
+    known |= {"tokenizer", "assistant_tokenizer"}
     known -= {"inputs", "transformers_version"}
     forward = set(inspect.signature(adapter.model.forward).parameters)
     for name in args:
@@ -96,10 +97,10 @@ def _check(adapter: HuggingFaceAdapter, args: Mapping[str, Any]) -> None:
             args["num_return_sequences"],
             "1: an input has one output; repeat it with other seeds",
         )
-    for name in ("max_new_tokens", "max_length"):
+    for name in ("max_new_tokens", "max_length", "num_beams"):
         value = args.get(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise invalid(name, value, "a number of tokens, at least 1")
+            raise invalid(name, value, "a whole number, at least 1")
 
 
 def _groups(
@@ -155,6 +156,8 @@ def _run(
     """One call of the model's ``generate``."""
     begun, begun_mask = _padded([text.target_ids for text in texts], adapter.pad_id, left=True)
     options = {"pad_token_id": adapter.pad_id, **args, **_lengths(adapter, texts, args)}
+    if args.get("stop_strings") is not None:
+        options.setdefault("tokenizer", adapter.tokenizer)
     if adapter.is_encoder_decoder:
         source, mask = _padded([text.source_ids for text in texts], adapter.pad_id, left=False)
         options = {"decoder_start_token_id": int(begun[0, 0]), **_forced_language(adapter), **options}
