@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from support.results import decoder_only
@@ -7,7 +9,7 @@ from support.results import decoder_only
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput
 from inseq_core.data.scores import ScoreMeaning
 from inseq_core.data.token import Segment
-from inseq_core.errors import InvalidArgumentError, UnknownNameError
+from inseq_core.errors import InvalidArgumentError, MeaningWarning, UnknownNameError
 
 
 def of(tokens, **changes):
@@ -113,6 +115,19 @@ def test_overlapping_kinds_have_to_be_told_apart():
     assert sequence.aggregate("segments", kind="document").target[1] == "doc"
     with pytest.raises(UnknownNameError, match="document"):
         sequence.aggregate("segments", kind="documents")
+
+
+def test_scores_of_features_are_not_counted_once_a_token():
+    """A turn removed as a whole has one score, written at each of its tokens; their sum is no score."""
+    scored = chat(feature_kind="turn")
+
+    with pytest.warns(MeaningWarning, match="turn was scored as one"):
+        scored.aggregate("subwords", "sum")
+    merged = scored.aggregate("segments")
+    assert merged.feature_kind == "token"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        merged.aggregate("spans", "sum", target_spans=(0, 2))
 
 
 def test_a_result_without_segments_says_what_to_use_instead():

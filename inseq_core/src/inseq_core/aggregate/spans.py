@@ -285,6 +285,12 @@ def _warn_if_meaningless(
             "  Use 'absmax', 'max' or 'mean', or additive scores (such as input x gradient summed over its"
             " dimensions).",
         )
+    elif function.name == "sum" and attribution.feature_kind != "token":
+        warn_of_meaning(
+            f"{aggregator} with 'sum' counts scores twice: a {attribution.feature_kind} was scored as one,"
+            " and its score stands at each of its tokens.\n"
+            "  Use 'absmax', or merge with 'segments' first."
+        )
     if function.name == "prod":
         warn_of_meaning(
             f"{aggregator} with 'prod' multiplies attribution scores, which are no probabilities.\n"

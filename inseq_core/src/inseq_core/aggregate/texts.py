@@ -131,10 +131,14 @@ class SegmentAggregator(AggregatorRecord):
             function=self.aggregate_fn,
             aggregator=self.name,
         )
+        is_whole = {s.kind for s in chosen} == {attribution.feature_kind}
         return attrs.evolve(
             merged,
             source=_labelled(merged.source, by_side["source"]),
             target=_labelled(merged.target, by_side["target"]),
+            # what was scored is one position now, and its score stands there once
+            feature_kind="token" if is_whole else attribution.feature_kind,
+            meaning=attribution.meaning if is_whole and self.aggregate_fn is None else merged.meaning,
         )
 
     def _chosen(self, segments: list[Segment]) -> list[Segment]:
