@@ -198,6 +198,19 @@ def test_notebooks_show_results_by_themselves():
     assert "inseq-view" in translation()._repr_html_()
 
 
+def test_a_large_result_does_not_flood_a_notebook():
+    """A cell whose value is a result of hundreds of texts shows some, and says so."""
+    root = tree(output(*[chat()] * 50)._repr_html_())
+
+    assert len(root.every("section")) == 20
+    assert "The first 20 of 50 texts" in root.one("div", "legend").text
+
+
+def test_no_text_is_a_sentence_in_a_notebook():
+    """An empty result is the value of a cell too; an error would be shown in its place."""
+    assert "no text" in output()._repr_html_()
+
+
 def test_several_texts_have_a_list_to_choose_from():
     """A batch is one page, not one page a text."""
     root = tree(page(translation(), chat(), nothing()))

@@ -181,6 +181,16 @@ def test_several_texts_share_one_scale_and_are_numbered():
     assert "No step was attributed." in picture
 
 
+def test_step_scores_alone_are_a_table_too():
+    """The method that attributes nothing is how step scores are asked for; colours would explain nothing."""
+    alone = attrs.evolve(translation(), source_attributions=None, target_attributions=None)
+    picture = drawn(alone)
+
+    assert "from  The developer argued" in picture
+    assert line_of(picture, "probability").split()[1] == "0.500"
+    assert "no input was attributed" in picture and "red" not in picture
+
+
 def test_what_is_left_out_is_counted():
     """A silent cut would look like the whole."""
     picture = drawn(decoder_only([f"{i}" for i in range(100, 150)], 30), max_show_size=5)

@@ -84,6 +84,8 @@ def _written(value: Any) -> str:
 
 def reading(tables: Sequence[ScoreTable], scales: Iterable[ColorScale], explains: str) -> tuple[str, ...]:
     """How to read the numbers, one statement each, true also where there are no colours."""
+    if tables and not any(table.groups for table in tables):
+        return ("Step scores only: no input was attributed.",)
     kinds = {scale.signed for scale in scales}
     lines = ["Each column explains one generated token by the inputs before it."]
     if True in kinds:

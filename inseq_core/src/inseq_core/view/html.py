@@ -137,18 +137,18 @@ def text_runs(
 def name_of(table: ScoreTable) -> str:
     """A text's name in a list: how it begins."""
     first = table.steps[0] if table.steps else len(table.target)
-    text = running_text(table.source) if table.source_has_scores else running_text(table.target[:first])
+    text = running_text(table.source) if table.has_source else running_text(table.target[:first])
     text = text or running_text(table.target) or "no text"
     return text if len(text) <= _NAME_LENGTH else text[: _NAME_LENGTH - 1] + "…"
 
 
 def panels_of(table: ScoreTable) -> list[dict[str, Any]]:
     """The text to click: source and generated text, or one text for both."""
-    written = "Generated text" if table.source_has_scores else "Prompt and generated text"
+    written = "Generated text" if table.has_source else "Prompt and generated text"
     shown = [
         {"title": written, "side": "target", "runs": text_runs(table.target, table.target_bands, table.steps)}
     ]
-    if table.source_has_scores:
+    if table.has_source:
         shown.insert(
             0, {"title": "Source", "side": "source", "runs": text_runs(table.source, table.source_bands)}
         )
@@ -180,7 +180,7 @@ def _text_context(text: PlannedText, looks: Mapping[Reduced, Look], number: int)
         "tall": any(len(token.label) > _LONG_LABEL for token in table.columns) or len(table.steps) > _WIDE,
         "wide": len(table.steps) > _WIDE,
         "factor": look.numbers.factor,
-        "bar": color_bar("", look),
+        "bar": color_bar("", look) if table.groups else None,
         "groups": [_group_context(table, group.entry(text.first), look) for group in table.groups],
         "step_scores": [
             (name, [compact(float(s)) for s in scores]) for name, scores in table.step_scores.items()

@@ -22,8 +22,8 @@ from inseq_core.view.tokens import StepText, WrapAfter, highlight_scale, step_te
 _TERMINAL_SIZE = 100
 """Inputs and steps that a terminal shows unless asked for more: some ten screens."""
 _PAGE_STEPS = 1000
-_PAGE_CELLS = 150_000
-"""Scores of one text that a page shows unless asked for more: some three megabytes."""
+_PAGE_CELLS, _PAGE_CELLS_OF_ALL = 150_000, 2_000_000
+"""Scores of one text, and of all texts, that a page shows unless asked for more: some 3 and 50 megabytes."""
 
 Attributions = (
     FeatureAttributionOutput | FeatureAttributionSequenceOutput | Iterable[FeatureAttributionSequenceOutput]
@@ -133,7 +133,8 @@ def planned(
     if any(s.is_granular for s in sequences):
         choice = Choice(show_dim=show_dim, slice_dims=slice_dims, max_show_size=max_show_size)
         return _granular_plan(sequences, info, choice, min_val, max_val, on_page)
-    return _table_plan([_table(s, max_show_size, on_page, None) for s in sequences], info, min_val, max_val)
+    room = _Room(on_page=on_page, n_texts=len(sequences))
+    return _table_plan([_table(s, max_show_size, room) for s in sequences], info, min_val, max_val)
 
 
 def planned_tokens(
@@ -159,7 +160,8 @@ def planned_tokens(
             f"The scores have the axes {sequences[0].axes}, and a token has one colour.\n"
             "  Leave do_aggregation=True, aggregate before, or use show_granular()."
         )
-    base = _table_plan([_table(s, None, on_page, replace) for s in sequences], info, min_val, max_val)
+    room = _Room(on_page=on_page, n_texts=len(sequences))
+    base = _table_plan([_table(s, None, room, replace) for s in sequences], info, min_val, max_val)
     highlights = None if highlight is None else highlight_scale(base.tables, highlight)
     colors = base.looks[()].colors
     texts = tuple(
@@ -214,7 +216,8 @@ def _granular_plan(
         if sequence.axes != axes:
             raise invalid("attributions", sequence.axes, f"the same trailing axes in every text, here {axes}")
     shown = None if choice.show_dim is None else axis_number(choice.show_dim, axes)
-    extended = [with_all(_table(s, None, on_page, None), s, choice) for s in sequences]
+    room = _Room(on_page=on_page, n_texts=len(sequences))
+    extended = [with_all(_table(s, None, room), s, choice) for s in sequences]
     tables = [table for table, _ in extended]
     looks = {}
     for reduced in itertools.product((False, True), repeat=len(axes)):
@@ -236,17 +239,34 @@ def _granular_plan(
     )
 
 
+@attrs.frozen(kw_only=True)
+class _Room:
+    """How much of a text is shown where the user did not say.
+
+    Attributes:
+        n_texts: how many share the page.
+    """
+
+    on_page: bool
+    n_texts: int
+
+    def size(self, sequence: FeatureAttributionSequenceOutput) -> tuple[int, int]:
+        """Inputs and steps."""
+        if not self.on_page:
+            return _TERMINAL_SIZE, _TERMINAL_SIZE
+        cells = min(_PAGE_CELLS, _PAGE_CELLS_OF_ALL // max(1, self.n_texts))
+        steps = min(_PAGE_STEPS, max(_TERMINAL_SIZE // 2, cells // _TERMINAL_SIZE))
+        return max(_TERMINAL_SIZE // 2, cells // max(1, min(sequence.n_steps, steps))), steps
+
+
 def _table(
     sequence: FeatureAttributionSequenceOutput,
     max_show_size: int | None,
-    on_page: bool,
-    replace: Mapping[str, str] | None,
+    room: _Room,
+    replace: Mapping[str, str] | None = None,
 ) -> ScoreTable:
-    max_inputs = max_steps = max_show_size or _TERMINAL_SIZE
-    if on_page and max_show_size is None:
-        max_steps = _PAGE_STEPS
-        max_inputs = max(_TERMINAL_SIZE, _PAGE_CELLS // max(1, min(sequence.n_steps, max_steps)))
-    return score_table(sequence, max_inputs=max_inputs, max_steps=max_steps, replace=replace)
+    inputs, steps = (max_show_size, max_show_size) if max_show_size else room.size(sequence)
+    return score_table(sequence, max_inputs=inputs, max_steps=steps, replace=replace)
 
 
 def _look(arrays: Sequence[ScoreArray], colors: ColorScale) -> Look:

@@ -14,10 +14,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import attrs
+
+from inseq_core.data.attribution import FeatureAttributionSequenceOutput
+from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.errors import InvalidArgumentError, invalid, unknown_name
 from inseq_core.view.granular import Dim, Span
 from inseq_core.view.plan import Attributions, TablePlan, TokensPlan, planned, planned_tokens
 from inseq_core.view.tokens import WrapAfter
+
+_FRAGMENT_TEXTS = 20
+"""Texts that a notebook shows of a result that is the value of a cell."""
 
 PageView = Literal["table", "granular", "tokens"]
 
@@ -193,9 +200,17 @@ def save_html(
     return target
 
 
-def html_fragment(attributions: Attributions) -> str:
-    """What a notebook shows for a result that is the value of a cell: the table, as a part of its page."""
-    return _html(planned(attributions, on_page=True), whole=False)
+def html_fragment(attributions: FeatureAttributionOutput | FeatureAttributionSequenceOutput) -> str:
+    """What a notebook shows for a result that is the value of a cell: a part of its page, not too large."""
+    if isinstance(attributions, FeatureAttributionSequenceOutput):
+        return _html(planned(attributions, on_page=True), whole=False)
+    if not len(attributions):
+        return "<p>An attribution output with no text.</p>"
+    if len(attributions) <= _FRAGMENT_TEXTS:
+        return _html(planned(attributions, on_page=True), whole=False)
+    plan = planned(attributions.subset(range(_FRAGMENT_TEXTS)), on_page=True)
+    note = f"The first {_FRAGMENT_TEXTS} of {len(attributions)} texts; .show() shows all."
+    return _html(attrs.evolve(plan, reading=(*plan.reading, note)), whole=False)
 
 
 def is_notebook() -> bool:

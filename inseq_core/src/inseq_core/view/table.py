@@ -84,6 +84,7 @@ class ScoreTable:
         axes: names of the trailing axes of the values.
         hidden_steps: attributed steps that are left out, after the last column.
         meaning: what a score stands for.
+        has_source: the source is a text of its own, not the prompt that the target begins with.
         feature_kind: what was scored: "token", or "word", "sentence" … whose tokens all show its score.
     """
 
@@ -97,6 +98,7 @@ class ScoreTable:
     axes: tuple[str, ...] = ()
     hidden_steps: int = 0
     meaning: ScoreMeaning = attrs.field(factory=ScoreMeaning)
+    has_source: bool = False
     feature_kind: str = "token"
 
     def tokens(self, group: RowGroup) -> tuple[ShownToken, ...]:
@@ -116,11 +118,6 @@ class ScoreTable:
     def bands(self, side: str) -> tuple[Band, ...]:
         """The bands of one side."""
         return self.source_bands if side == "source" else self.target_bands
-
-    @property
-    def source_has_scores(self) -> bool:
-        """Whether the source was attributed (encoder–decoder)."""
-        return any(group.side == "source" for group in self.groups)
 
     @property
     def columns(self) -> tuple[ShownToken, ...]:
@@ -192,6 +189,8 @@ def score_table(
         axes=attribution.axes,
         hidden_steps=attribution.n_steps - n_steps,
         meaning=attribution.meaning,
+        has_source=bool(attribution.source)
+        and attribution.source != attribution.target[: len(attribution.source)],
         feature_kind=visible(attribution.feature_kind),
     )
 

@@ -86,7 +86,8 @@ def draw(plan: TablePlan, width: int) -> RenderableType:
 
 def legend(plan: TablePlan, style: TerminalStyle) -> RenderableType:
     """The colours with their scores, and what they mean."""
-    return Group(color_bar(style), Text(" ".join(plan.reading), style="dim"))
+    bar = [color_bar(style)] if any(table.groups for table in plan.tables) else []
+    return Group(*bar, Text(" ".join(plan.reading), style="dim"))
 
 
 def color_bar(style: TerminalStyle) -> Text:
@@ -109,7 +110,7 @@ def title(heading: Heading) -> Iterator[RenderableType]:
 
 def _text_title(table: ScoreTable, number: int, count: int) -> RenderableType:
     lines = Table.grid(padding=(0, 2, 0, 0))
-    given = running_text(table.source if table.source_has_scores else table.target[: _first(table)])
+    given = running_text(table.source if table.has_source else table.target[: _first(table)])
     if given:
         lines.add_row(Text("from", "dim"), Text(_shortened(given)))
     lines.add_row(Text("to", "dim"), Text(_shortened(running_text(table.target[_first(table) :]))))

@@ -99,7 +99,8 @@
         paint(sides[1][first + k], "now");
         paint(heads[k], "on");
         lines.forEach((line) => paint(line.cells[k + 1], "on"));
-        tell("Explained by the inputs before it: ", stepName(k), rows.map((row, i) => [rowName(i), score(i, k)]), " ← ");
+        const inputs = rows.map((row, i) => [rowName(i), score(i, k)]);
+        tell(rows.length ? "Explained by the inputs before it: " : "", stepName(k), inputs, rows.length ? " ← " : "");
         for (const line of measures) {
           readout.append(make("em", "", `${line.cells[0].textContent} ${line.cells[k + 1].textContent}`));
         }
