@@ -38,6 +38,7 @@ _WIDTHS = {"float64": 8, "float32": 4, "float16": 2, "float8_e4m3fn": 1}
 _WORDS: dict[int, Any] = {8: np.uint64, 4: np.uint32, 2: np.uint16, 1: np.uint8}
 _LARGEST = {"float16": 65504.0, "float8_e4m3fn": float8.LARGEST}
 _MAX_DIMENSIONS = 16
+_SMALL = 1 << 18
 
 
 @attrs.define
@@ -296,10 +297,14 @@ def _from_planes(data: bytes, width: int) -> bytes:
 
 
 def _deflated(data: bytes) -> bytes:
-    """The shorter of two ways to deflate: chance repeats among score bytes disturb the default one."""
-    return min(
-        (_deflated_as(data, strategy) for strategy in (zlib.Z_FILTERED, zlib.Z_DEFAULT_STRATEGY)), key=len
-    )
+    """Deflated in the way that fits scores: chance repeats among their bytes disturb the usual one.
+
+    Small data may repeat by more than chance, so both ways are tried.
+    """
+    filtered = _deflated_as(data, zlib.Z_FILTERED)
+    if len(data) > _SMALL:
+        return filtered
+    return min(filtered, _deflated_as(data, zlib.Z_DEFAULT_STRATEGY), key=len)
 
 
 def _deflated_as(data: bytes, strategy: int) -> bytes:
