@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inseq_core.errors import InvalidArgumentError
@@ -105,6 +105,7 @@ def test_nothing_has_a_scale_too():
     assert color_scale([np.zeros((0, 0))], signed=True).levels(np.zeros(2)).tolist() == [0, 0]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, width=32), min_size=1), st.booleans())
 def test_levels_keep_the_order_of_scores(values: list[float], signed: bool):
     """A larger score never has a weaker red or a stronger blue."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inseq_core.view.readable import byte_of_character, running_text, shown_tokens, visible
@@ -122,6 +122,7 @@ def test_joined_emoji_stay_joined():
     assert visible("👩\u200d👩\u200d👧") == "👩\u200d👩\u200d👧"
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), max_size=6))
 def test_no_token_is_empty_or_can_move_the_cursor(tokens: list[str]):
     """Whatever a vocabulary holds, a label is visible, of one line, and can be encoded."""
