@@ -1,7 +1,8 @@
 """The features of a text: what removal methods remove as a whole, and how.
 
-Special tokens and the decoder's start belong to no feature, and neither does a target position that no
-attributed step sees. Axes: S source positions, L target positions.
+A text is cut into tokens, words, sentences, segments (turns of a chat, what stands between separators, spans of
+characters), or as a function says. Special tokens and the decoder's start belong to no feature, and neither does a
+target position that no attributed step sees. Axes: S source positions, L target positions.
 """
 
 from __future__ import annotations
@@ -9,30 +10,103 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 
 from inseq_core.contracts.adapter import ModelAdapter
 from inseq_core.contracts.removal import WAYS, RemovalWay
 from inseq_core.data.batch import EncodedText
 from inseq_core.data.features import Feature, FeatureSet
-from inseq_core.errors import InvalidArgumentError, invalid
+from inseq_core.errors import InvalidArgumentError, closest, invalid, listed
 from inseq_core.run.binding import construct
+from inseq_core.run.cutting import PlacedTokens, pieces, placed_as_written, sentences
 
-FeatureChoice = str | Callable[[EncodedText, ModelAdapter], Iterable[Feature]]
-"""``"token"``, ``"word"``, a kind of segment, or a function that cuts a text."""
+BLANK_LINE = "\n\n"
 
-_CUTS = ("token", "word")
+_EXPECTED = (
+    "'token', 'word', 'sentence', 'segment', a kind of segment such as 'turn', {'separator': …}, a list of spans of "
+    "characters (start, end) or (start, end, label) of the input, or a function"
+)
+
+
+@attrs.frozen
+class Separator:
+    """Segments are what stands between occurrences of a text."""
+
+    text: str
+
+
+@attrs.frozen
+class Spans:
+    """Segments are spans of characters of the input: for each text of the call ``(start, end, label)`` of each."""
+
+    of_text: tuple[tuple[tuple[int, int, str], ...], ...]
+
+
+FeatureFunction = Callable[[EncodedText, ModelAdapter], Iterable[Feature]]
+FeatureChoice = str | Separator | Spans | FeatureFunction
+"""A name, one of the records above, or a function that cuts a text."""
 
 
 def check_features(value: Any) -> FeatureChoice:
-    """A name or a function.
+    """What a text is to be cut into.
 
     Raises:
-        InvalidArgumentError: something else.
+        InvalidArgumentError: nothing of the kind.
     """
-    if callable(value) or (isinstance(value, str) and value):
+    if isinstance(value, (Separator, Spans)) or callable(value):
         return value
-    raise invalid("features", value, "'token', 'word', a kind of segment such as 'turn', or a function")
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, Mapping) and set(value) == {"separator"}:
+        if isinstance(value["separator"], str) and value["separator"]:
+            return Separator(value["separator"])
+        raise invalid("features: separator", value["separator"], "a text")
+    if isinstance(value, Mapping) and set(value) == {"spans"}:
+        value = value["spans"]
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and value:
+        of_text = [value] if _is_span(value[0]) else value
+        return Spans(tuple(tuple(map(_as_span, spans)) for spans in of_text if _is_list(spans)))
+    raise invalid("features", value, _EXPECTED)
+
+
+def _is_list(value: Any) -> bool:
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and value:
+        return True
+    raise invalid("features", value, "spans of characters (start, end) for each text")
+
+
+def _is_span(value: Any) -> bool:
+    return isinstance(value, Sequence) and bool(value) and isinstance(value[0], int)
+
+
+def _as_span(value: Any) -> tuple[int, int, str]:
+    if _is_span(value) and len(value) in (2, 3) and isinstance(value[1], int):
+        start, end, label = value[0], value[1], str(value[2]) if len(value) == 3 else ""
+        if 0 <= start < end:
+            return start, end, label
+    raise invalid("features", value, "a span of characters (start, end) or (start, end, label), 0 <= start < end")
+
+
+def check_spans(choice: Any, texts: Sequence[Any]) -> None:
+    """Spans must lie in the texts that they are of.
+
+    Raises:
+        InvalidArgumentError: they do not, or are of another number of texts.
+    """
+    if not isinstance(choice, Spans):
+        return
+    if len(choice.of_text) != len(texts):
+        raise InvalidArgumentError(
+            f"features has spans for {len(choice.of_text)} texts, input_texts has {len(texts)}: expected one list "
+            f"of spans for each."
+        )
+    for i, (text, spans) in enumerate(zip(texts, choice.of_text, strict=True)):
+        beyond = [span for span in spans if isinstance(text, str) and span[1] > len(text)]
+        if beyond:
+            raise InvalidArgumentError(
+                f"features: the span {beyond[0][:2]} ends behind text {i}, which has {len(text)} characters."
+            )
 
 
 def as_removal(value: Any) -> RemovalWay | None:
@@ -44,11 +118,9 @@ def as_removal(value: Any) -> RemovalWay | None:
     if value is None or isinstance(value, RemovalWay):
         return value
     if isinstance(value, str) and value:
-        return RemovalWay(way=value) if value in WAYS else RemovalWay(token=value)
+        return RemovalWay.of(value)
     if isinstance(value, Mapping):
-        way = construct("removal", RemovalWay, value)
-        if way.way in WAYS:
-            return way
+        return construct("removal", RemovalWay, value)
     raise invalid("removal", value, f"one of {', '.join(WAYS)}, a baseline token, or a RemovalWay")
 
 
@@ -60,6 +132,7 @@ def feature_set(
     end: int,
     with_target: bool,
     include_eos: bool = False,
+    index: int = 0,
 ) -> FeatureSet:
     """The features of one text.
 
@@ -68,48 +141,111 @@ def feature_set(
         end: end (exclusive) of the attributed span; its last step sees positions before ``end - 1``.
         with_target: target positions are features too.
         include_eos: an end token is a feature.
+        index: which text of the call it is.
 
     Raises:
-        InvalidArgumentError: nothing to remove.
+        InvalidArgumentError: nothing to remove, or features that are none.
     """
     sides: list[tuple[str, np.ndarray]] = []
     if text.source_ids is not None:
         sides.append(("source", text.source_ids))
     if with_target or text.source_ids is None:
         sides.append(("target", text.target_ids[: end - 1]))
+    free = {side: ~np.asarray(adapter.kept_in_baseline(ids, side, include_eos), dtype=np.bool_) for side, ids in sides}
+    if isinstance(choice, str):
+        choice = _resolved(choice, text)
+    cut = _Cut(text=text, adapter=adapter, index=index)
     features: list[Feature] = []
     if callable(choice):
-        features, kind = list(choice(text, adapter)), getattr(choice, "__name__", "feature")
+        given = list(choice(text, adapter))
+        features, kind = [_checked(f, free) for f in given], getattr(choice, "__name__", "feature")
+        features = [f for f in features if f.positions]
     else:
-        kind = choice
+        kind = choice if isinstance(choice, str) else "segment"
         for side, ids in sides:
-            free = ~np.asarray(adapter.kept_in_baseline(ids, side, include_eos), dtype=np.bool_)
-            features += _cut(choice, text, adapter, side, ids, free)
+            features += cut.side(choice, side, ids, free[side])
     if not features:
-        raise InvalidArgumentError(
-            f"The text has no features of kind {kind!r}, so there is nothing to remove: "
-            f"{text.input_text!r}.\n"
-            f"  Use features='token' or 'word'{_kinds_of(text)}."
-        )
+        raise _nothing_to_remove(kind, text)
     n_source = 0 if text.source_ids is None else len(text.source_ids)
     return FeatureSet(features=features, kind=kind, n_source=n_source, n_target=len(text.target_ids))
 
 
-def _cut(
-    choice: str, text: EncodedText, adapter: ModelAdapter, side: str, ids: np.ndarray, free: np.ndarray
-) -> Iterator[Feature]:
-    if choice in _CUTS:
-        shown = adapter.token_texts(ids.tolist(), side)
-        starts = (True,) * len(ids) if choice == "token" else shown.word_starts
-        for positions in _groups(free, starts):
-            label = "".join(shown.tokens[p] for p in positions)
-            yield Feature(label=label, side=side, positions=positions)
-        return
-    for segment in text.segments:
-        if segment.side == side and choice in (segment.kind, "segment"):
-            positions = [p for p in range(segment.start, min(segment.end, len(ids))) if free[p]]
-            if positions:
-                yield Feature(label=segment.label, side=side, positions=positions)
+def _resolved(choice: str, text: EncodedText) -> FeatureChoice:
+    """``"segment"`` is what the text is made of: segments of its own, the turns of a chat, or paragraphs."""
+    kinds = {segment.kind for segment in text.segments}
+    if choice != "segment" or choice in kinds:
+        return choice
+    return "turn" if "turn" in kinds else Separator(BLANK_LINE)
+
+
+def _checked(feature: Any, free: Mapping[str, np.ndarray]) -> Feature:
+    """A caller's feature, without the positions that are never removed or that no step sees."""
+    if not isinstance(feature, Feature):
+        raise invalid("features: the function gave", feature, "Feature(label=…, side=…, positions=…) records")
+    if feature.side not in ("source", "target"):
+        raise invalid(f"features: side of {feature.label!r}", feature.side, "'source' or 'target'")
+    if any(not isinstance(p, (int, np.integer)) or p < 0 for p in feature.positions):
+        raise invalid(f"features: positions of {feature.label!r}", feature.positions, "positions of input tokens, from 0")
+    removable = free.get(feature.side, np.zeros(0, dtype=np.bool_))
+    positions = sorted({int(p) for p in feature.positions if p < len(removable) and removable[p]})
+    return attrs.evolve(feature, positions=positions)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Cut:
+    """One text, to be cut side by side."""
+
+    text: EncodedText
+    adapter: ModelAdapter
+    index: int
+
+    def side(
+        self, choice: str | Separator | Spans, side: str, ids: np.ndarray, free: np.ndarray
+    ) -> Iterator[Feature]:
+        if choice in ("token", "word"):
+            shown = self.adapter.token_texts(ids.tolist(), side)
+            starts = (True,) * len(ids) if choice == "token" else shown.word_starts
+            for positions in _groups(free, starts):
+                yield Feature(label="".join(shown.tokens[p] for p in positions), side=side, positions=positions)
+        elif isinstance(choice, Spans):
+            yield from self._spans(choice, side, ids, free)
+        elif isinstance(choice, Separator) or choice == "sentence":
+            yield from self._by_text(choice, side, ids, free)
+        else:
+            for segment in self.text.segments:
+                if segment.side == side and segment.kind == choice:
+                    positions = [p for p in range(segment.start, min(segment.end, len(ids))) if free[p]]
+                    if positions:
+                        yield Feature(label=segment.label, side=side, positions=positions)
+
+    def _by_text(self, choice: str | Separator, side: str, ids: np.ndarray, free: np.ndarray) -> Iterator[Feature]:
+        """Sentences, or pieces between separators; what was given and what was generated are cut apart."""
+        border = self.text.prompt_length if side == "target" else len(ids)
+        for first, last in ((0, min(border, len(ids))), (border, len(ids))):
+            placed = PlacedTokens.of(self.adapter, ids[first:last].tolist())
+            found = sentences(placed.text) if isinstance(choice, str) else pieces(placed.text, choice.text)
+            taken: set[int] = set()
+            for start, end in found:
+                inside = [first + p for p in placed.inside(start, end)]
+                positions = [p for p in inside if free[p] and p not in taken]
+                taken.update(positions)
+                if positions:
+                    yield Feature(label=placed.text[start:end].strip(), side=side, positions=positions)
+
+    def _spans(self, choice: Spans, side: str, ids: np.ndarray, free: np.ndarray) -> Iterator[Feature]:
+        """Spans are of the input: the source, or the prompt."""
+        if side == "target" and self.text.source_ids is not None:
+            return
+        given = ids if side == "source" else ids[: self.text.prompt_length]
+        placed = placed_as_written(self.adapter, given.tolist(), self.text.input_text)
+        for start, end, label in choice.of_text[self.index]:
+            positions = [p for p in placed.inside(start, end) if free[p]]
+            if not positions:
+                raise InvalidArgumentError(
+                    f"features: no token that could be removed begins in the span ({start}, {end}): "
+                    f"{self.text.input_text[start:end]!r}."
+                )
+            yield Feature(label=label or placed.text[start:end].strip(), side=side, positions=positions)
 
 
 def _groups(free: np.ndarray, starts: Sequence[bool]) -> Iterator[list[int]]:
@@ -125,6 +261,13 @@ def _groups(free: np.ndarray, starts: Sequence[bool]) -> Iterator[list[int]]:
         yield group
 
 
-def _kinds_of(text: EncodedText) -> str:
+def _nothing_to_remove(kind: str, text: EncodedText) -> InvalidArgumentError:
     kinds = sorted({segment.kind for segment in text.segments})
-    return f", or a kind of segment that the text has: {', '.join(kinds)}" if kinds else ""
+    names = ["token", "word", "sentence", "segment", *kinds]
+    guess = closest(kind, [name for name in names if name != kind])
+    hint = f" Did you mean {guess!r}?" if guess and kind not in names else ""
+    of_text = f", or a kind of segment that the text has: {listed(kinds)}" if kinds else ""
+    return InvalidArgumentError(
+        f"The text has no features of kind {kind!r}, so there is nothing to remove: {text.input_text!r}.{hint}\n"
+        f"  Use features='token', 'word', 'sentence'{of_text}."
+    )

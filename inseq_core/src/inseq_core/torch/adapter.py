@@ -24,6 +24,7 @@ from inseq_core.data.batch import IntArray, TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.errors import SelfCheckError
 from inseq_core.torch import planner, seams
+from inseq_core.torch.baselines import blanked
 
 if TYPE_CHECKING:
     from inseq_core.contracts.context import ContextRequest
@@ -64,6 +65,8 @@ class Traits:
         batches_cotangents: batched vector-Jacobian products work (False after the first operation without a rule).
         fuses_elementwise: elementwise chains collapsed into one node give the same gradient.
         shares_prefix: a cached prefix gives the uncached scores; None until tried.
+        proved_prefix: target positions of the longest text for which it was proved.
+        masks_hide: a token that attention must not look at changes nothing elsewhere; None until tried.
         attention: where the model's attention products are; None until a method asked for them.
         repeats_blocks: a block can be run on several copies of the batch; None until tried.
         follows_branches: the way of attention to the residual stream is known and proved.
@@ -77,6 +80,8 @@ class Traits:
     batches_cotangents: bool = True
     fuses_elementwise: bool = True
     shares_prefix: bool | None = None
+    proved_prefix: int = 0
+    masks_hide: bool | None = None
     attention: AttentionMap | None = None
     repeats_blocks: bool | None = None
     follows_branches: bool = False
@@ -99,6 +104,7 @@ class TorchAdapter(ModelAdapter):
     """
 
     model: nn.Module
+    removals = frozenset({"token", "mask", "delete", "zero", "mean", "sample"})
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -261,24 +267,32 @@ class TorchAdapter(ModelAdapter):
         memory: Tensor | None = None,
         at: nn.Module | None = None,
         graph: bool = False,
+        offset: int = 0,
+        cache: Any = None,
+        use_cache: bool = False,
     ) -> RowPass:
         """One forward pass of the decoder over the batch, head on the rows only.
 
         Args:
-            target: (B, L, D) in place of the token embeddings.
+            target: (B, L, D) in place of the token embeddings, (B, L - offset, D) behind a cached prefix.
             memory: (B, S, D) encoder states (encoder–decoder).
             at: another module of the decoder whose output ``target`` replaces.
             graph: keep the graph of body and head for vector-Jacobian products.
+            offset, cache: keys and values of the first ``offset`` positions, which are not run again; no row may be read
+                from one of them.
+            use_cache: keys and values of this pass are kept in ``raw.past_key_values``.
         """
-        ids, mask = self.as_array(batch.target_ids), self.as_array(batch.target_mask)
+        ids, mask = self.as_array(batch.target_ids[:, offset:]), self.as_array(batch.target_mask)
         memory_mask = self.as_array(batch.source_mask) if memory is not None else None
-        sequence, position = self.as_array(grid.sequence), self.as_array(grid.position - 1)
+        sequence, position = self.as_array(grid.sequence), self.as_array(grid.position - 1 - offset)
         self._count(ids)
         head = self.head_module() if self.traits.splits_at_head else None
         head_block = seams.head_seam(head, sequence, position, graph) if head is not None else nullcontext()
         with seams.output_seam(at or self.embedding_module("target"), target) as point, head_block as tap:
             with self.watched("target", ids):
-                output = self.run_decoder(ids, mask, memory=memory, memory_mask=memory_mask)
+                output = self.run_decoder(
+                    ids, mask, memory=memory, memory_mask=memory_mask, cache=cache, use_cache=use_cache
+                )
         self._ran_once(point, target, at)
         if tap is None:
             rows = output.logits[sequence, position]  # (R, V)
@@ -328,6 +342,16 @@ class TorchAdapter(ModelAdapter):
                 stack.enter_context(watch(side, ids))
             yield
 
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """What is run inside the block proves something about the model; it is no part of the work in ``counts``."""
+        before = dict(self.counts)
+        try:
+            yield
+        finally:
+            self.counts.clear()
+            self.counts.update(before)
+
     def _count(self, ids: Tensor) -> None:
         self.counts["forward"] += 1
         self.counts["sequences"] += ids.shape[0]
@@ -347,14 +371,27 @@ class TorchAdapter(ModelAdapter):
                 local = grid.take(rows)
                 where = {int(s): i for i, s in enumerate(sequences)}
                 local = attrs.evolve(local, sequence=[where[int(s)] for s in local.sequence])
-                memory = self.encode_memory(part) if part.has_source else None
-                rowpass = self.decode_rows(part, local, memory=memory)
+                memory = self.encode_memory(part, blanked(self, part, "source")) if part.has_source else None
+                rowpass = self.decode_rows(part, local, target=blanked(self, part, "target"), memory=memory)
                 parts.append((rows, rowpass.logits))
                 raw = rowpass.raw
         if len(parts) == 1:
             return ForwardOutput(logits=parts[0][1], raw=raw)
         order = np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable")
         return ForwardOutput(logits=torch.cat([logits for _, logits in parts])[self.as_array(order)])
+
+    def forward_versions(self, batch: TokenBatch, grid: StepGrid) -> Iterator[tuple[IntArray, ForwardOutput]]:
+        """Logits of the rows of many versions of one text; what they share is run once (``torch.removal``)."""
+        from inseq_core.torch.removal import forward_versions
+
+        return forward_versions(self, batch, grid)
+
+    def repeat_prefix(self, cache: Any, length: int, copies: int) -> Any | None:
+        """Keys and values of the first ``length`` positions of a cache's first sequence, ``copies`` times.
+
+        The cache itself stays as it is. None where the framework cannot say what they are.
+        """
+        return None
 
     def _passes(self, batch: TokenBatch, grid: StepGrid) -> Iterator[tuple[IntArray, Sequence[int], int]]:
         """(rows, sequences, prefix length) of each forward pass that ``forward_rows`` makes."""

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inseq_core.data.batch import TokenBatch
 from inseq_core.errors import InvalidArgumentError, invalid
 from inseq_core.torch.inputs import InputTensors
 
 if TYPE_CHECKING:
+    from inseq_core.torch.adapter import TorchAdapter
     from inseq_core.torch.context import TorchContext
 
 EMBEDDED = ("zero", "mean")
@@ -33,14 +35,33 @@ def baseline_embeddings(ctx: TorchContext, baseline: Any) -> InputTensors:
     return InputTensors(source=sides["source"], target=sides["target"], rows=ctx.rows)
 
 
+def embedded(adapter: TorchAdapter, own: Tensor, side: str, baseline: str) -> Tensor:
+    """(B, L, D) of zeros, or of the mean of the vocabulary's embeddings."""
+    absent = torch.zeros_like(own)
+    if baseline == "mean":
+        matrix = adapter.embedding_matrix(side)
+        wide = matrix if matrix.dtype == torch.float64 else matrix.float()
+        absent = absent + wide.mean(dim=0).to(own.dtype)
+    return absent
+
+
+def blanked(adapter: TorchAdapter, batch: TokenBatch, side: str, offset: int = 0) -> Tensor | None:
+    """(B, S or L - offset, D) token embeddings with others where texts are blank; None where no text is."""
+    blanks = batch.blanks(side)
+    if blanks is None or not blanks[:, offset:].any():
+        return None
+    own = adapter.batch_embeddings(batch, side)[:, offset:]
+    (blank_with,) = {text.blank_with for text in batch.texts if text.source_blank is not None or text.target_blank is not None}
+    absent = embedded(adapter, own, side, blank_with)
+    return torch.where(adapter.as_array(blanks[:, offset:])[:, :, None], absent, own)
+
+
 def _side(ctx: TorchContext, own: Tensor, side: str, baseline: str | int) -> Tensor:
     adapter, batch = ctx.adapter, ctx.batch
     ids = batch.source_ids if side == "source" else batch.target_ids
     kept = np.stack([adapter.kept_in_baseline(row, side, ctx.request.include_eos_baseline) for row in ids])  # (B, S or L)
     if isinstance(baseline, str) and baseline in EMBEDDED:
-        absent = torch.zeros_like(own)
-        if baseline == "mean":
-            absent = absent + adapter.embedding_matrix(side).float().mean(dim=0).to(own.dtype)
+        absent = embedded(adapter, own, side, baseline)
     else:
         absent = adapter.embed(adapter.as_array(_baseline_ids(ctx, ids, side, baseline)), side)
     return torch.where(adapter.as_array(kept)[:, :, None], own, absent)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from inseq_core.data.batch import EncodedText, TokenBatch
 from inseq_core.data.steps import StepGrid
-from inseq_core.errors import ApproximationWarning, SelfCheckError
+from inseq_core.errors import ApproximationWarning, CapabilityError, SelfCheckError
 
 if TYPE_CHECKING:
     from inseq_core.torch.adapter import TorchAdapter
@@ -43,7 +43,7 @@ def run_self_check(adapter: TorchAdapter, batch: TokenBatch) -> None:
     grid = StepGrid(
         sequence=np.zeros(last), position=np.arange(1, last + 1), target_ids=np.zeros(last), step=np.arange(last)
     )
-    with torch.no_grad(), adapter.quiet():
+    with torch.no_grad(), adapter.quiet(), adapter.uncounted():
         plain = _whole_logits(adapter, probe)  # (L, V)
         if not torch.isfinite(plain).all():
             adapter.traits.checked = True  # a NaN proves nothing about the engine; it is reported with its step
@@ -154,6 +154,41 @@ def _check_padding(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) -> N
     if not close(padded, plain, adapter.dtype):
         adapter.traits.pads_safely = False
         _slower(adapter, "right padding changes the logits; texts of different lengths are run apart")
+
+
+def check_masking(adapter: TorchAdapter, batch: TokenBatch) -> None:
+    """Removal by masking: two different tokens where attention must not look have to give the same logits elsewhere.
+
+    Tried once a model.
+
+    Raises:
+        CapabilityError: the model looks at what is masked.
+    """
+    if adapter.traits.masks_hide is None:
+        probe = _probe(batch.texts[0])
+        sides = ("source", "target") if batch.has_source else ("target",)
+        with torch.inference_mode(False), torch.no_grad(), adapter.quiet(), adapter.uncounted():
+            adapter.traits.masks_hide = all(_hides(adapter, probe, batch.pad_id, side) for side in sides)
+    if not adapter.traits.masks_hide:
+        raise CapabilityError(
+            f"removal 'mask' is not possible with {adapter.profile.name}: the model looks at tokens that its attention mask "
+            "hides.\n  Use removal='token:unk', 'delete' or 'zero'."
+        )
+
+
+def _hides(adapter: TorchAdapter, probe: EncodedText, pad_id: int, side: str) -> bool:
+    ids = probe.source_ids if side == "source" and probe.source_ids is not None else probe.target_ids
+    if len(ids) < 2:
+        return True
+    hidden, kept = np.array(ids), np.ones(len(ids), dtype=np.bool_)
+    kept[1] = False
+    hidden[1] = ids[0] if ids[0] != ids[1] else (ids[1] + 1) % adapter.embedding_matrix(side).shape[0]
+    found = []
+    for version in (ids, hidden):
+        text = attrs.evolve(probe, **{f"{side}_ids": version, f"{side}_kept": kept})
+        logits = _whole_logits(adapter, TokenBatch(texts=(text,), origin=(0,), pad_id=pad_id))
+        found.append(logits[2:] if side == "target" else logits)
+    return close(found[0], found[1], adapter.dtype)
 
 
 def _slower(adapter: TorchAdapter, finding: str) -> None:
