@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from inseq_core.contracts.adapter import ModelAdapter, ModelProfile
+from inseq_core.contracts.adapter import EncodedInput, ModelAdapter, ModelProfile
 from inseq_core.contracts.removal import RemovalWay
 from inseq_core.contracts.step_function import BoundStepFunction
 from inseq_core.errors import CapabilityError, InvalidArgumentError, UnknownArgumentError, invalid, listed
 from inseq_core.hooks import Entry, methods, resolve, step_functions
 from inseq_core.hooks.specs import Capability, MethodSpec, StepFunctionSpec
 from inseq_core.run.binding import Taker, argument_dict, construct, share_out
-from inseq_core.run.features import FeatureChoice, as_removal, check_features
-from inseq_core.run.positions import check_positions
+from inseq_core.run.features import check_spans
+from inseq_core.run.options import Options
+from inseq_core.run.positions import check_pieces, check_positions
 from inseq_core.run.texts import InputText, as_inputs, as_texts
 
 if TYPE_CHECKING:
@@ -28,55 +29,6 @@ if TYPE_CHECKING:
 
 WHERE = "attribute()"
 DEFAULT_FUNCTION = "probability"
-
-
-def _is_flag(instance: Any, attribute: attrs.Attribute[bool], value: Any) -> None:
-    if not isinstance(value, bool):
-        raise invalid(attribute.name, value, "True or False")
-
-
-def _is_count(instance: Any, attribute: attrs.Attribute[int], value: Any) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise invalid(attribute.name, value, "a whole number of at least 1, or None")
-
-
-def _is_seed(instance: Any, attribute: attrs.Attribute[int], value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise invalid(attribute.name, value, "a whole number of at least 0")
-
-
-def _flag(default: bool = False) -> Any:
-    return attrs.field(default=default, validator=_is_flag)
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Options:
-    """The keywords of ``attribute()`` that belong to the call itself; see ``AttributionModel.attribute``."""
-
-    attr_pos_start: Any = None
-    attr_pos_end: Any = None
-    show_progress: bool = _flag(True)
-    pretty_progress: bool = _flag(True)
-    output_step_attributions: bool = _flag()
-    attribute_target: bool = _flag()
-    include_eos_baseline: bool = _flag()
-    batch_size: int | None = attrs.field(default=None, validator=_is_count)
-    generate_from_target_prefix: bool = _flag()
-    skip_special_tokens: bool = _flag()
-    clean_special_chars: bool = _flag()
-    generation_args: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=lambda value: argument_dict("generation_args", value)
-    )
-    seed: int = attrs.field(default=0, validator=_is_seed, converter=attrs.converters.default_if_none(0))
-    features: FeatureChoice | None = attrs.field(
-        default=None, converter=attrs.converters.optional(check_features)
-    )
-    removal: RemovalWay | None = attrs.field(default=None, converter=as_removal)
-    keep_granular: bool = _flag()
-    truncation: bool = _flag()
-    chat_template_args: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=lambda value: argument_dict("chat_template_args", value)
-    )
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -114,6 +66,8 @@ class AttributeRequest:
             None.
         method, attributed, step_functions: bound to their arguments.
         starts, ends: one attributed position a text, None for the default.
+        pieces: for each text the piece of its output whose steps are attributed, or None.
+        weight_by: the step score that the scores are multiplied by.
         options: the other keywords of the call.
         adapter, attribution_model: the model, from its two sides.
     """
@@ -125,6 +79,8 @@ class AttributeRequest:
     step_functions: tuple[BoundStepFunction, ...]
     starts: tuple[int | None, ...]
     ends: tuple[int | None, ...]
+    pieces: tuple[str | None, ...] = ()
+    weight_by: str | None = None
     options: Options
     adapter: ModelAdapter
     attribution_model: Any = attrs.field(repr=False)
@@ -144,9 +100,34 @@ class AttributeRequest:
         """Whether outputs are given, so that nothing is generated."""
         return self.generated_texts is not None and not self.options.generate_from_target_prefix
 
+    @property
+    def is_summed(self) -> bool:
+        """Whether one sum over the steps of each text is explained, instead of each step."""
+        return self.options.steps != "each"
+
     def functions(self) -> tuple[BoundStepFunction, ...]:
         """The attributed function and the step scores."""
         return (self.attributed, *self.step_functions)
+
+    def encode(self, text: InputText) -> EncodedInput:
+        """An input in ids, as the options say.
+
+        Raises:
+            InvalidArgumentError: nothing is left of it without its special tokens.
+        """
+        adapter, options = self.adapter, self.options
+        if not isinstance(text, str):
+            return adapter.encode_chat(text, **options.chat_template_args)
+        given = adapter.encode_input(text, truncate=options.truncation)
+        if not options.skip_special_tokens:
+            return given
+        special = adapter.token_texts(given.ids, "source" if adapter.is_encoder_decoder else "target").special
+        ids = tuple(i for i, s in zip(given.ids, special, strict=True) if not s)
+        if not ids:
+            raise InvalidArgumentError(
+                f"skip_special_tokens = True leaves no token of the input {text!r}: it has special tokens only."
+            )
+        return attrs.evolve(given, ids=ids, segments=())
 
 
 def build_request(
@@ -184,7 +165,11 @@ def build_request(
     keywords = {name: value for name, value in keywords.items() if name not in dicts}
     factory = entry.load()
     attributed = find_function(attributed_fn if attributed_fn is not None else model.default_attributed_fn_id)
-    scores = [find_function(name) for name in _as_names(step_scores)]
+    names = _as_names(step_scores)
+    if options.weight_by is not None and options.weight_by not in names:
+        names = [*names, *_as_names([options.weight_by])]
+    scores = [find_function(name) for name in names]
+    _check_names(scores)
     takers = [
         attrs.evolve(
             Taker.of(f"method {entry.name!r}", factory, "attribution_args", dicts["attribution_args"]),
@@ -212,14 +197,21 @@ def build_request(
             f"{error}\n  Arguments of the model's generation go into generation_args={{…}}."
         ) from error
     instance = construct(f"method {entry.name!r}", factory, shares[0])
+    starts, ends = options.attr_pos_start, options.attr_pos_end
+    if isinstance(options.steps, tuple):
+        if starts is not None or ends is not None:
+            raise invalid("steps", options.steps, "'sum', where attr_pos_start and attr_pos_end say over which steps")
+        starts, ends = options.steps
     request = AttributeRequest(
         input_texts=inputs,
         generated_texts=forced,
         method=BoundMethod(entry=entry, instance=instance, arguments=_all_arguments(instance, shares[0])),
         attributed=attrs.evolve(attributed, arguments=shares[1]),
         step_functions=tuple(attrs.evolve(f, arguments=s) for f, s in zip(scores, shares[2:], strict=True)),
-        starts=check_positions("attr_pos_start", options.attr_pos_start, len(inputs)),
-        ends=check_positions("attr_pos_end", options.attr_pos_end, len(inputs)),
+        starts=check_positions("attr_pos_start", starts, len(inputs)),
+        ends=check_positions("attr_pos_end", ends, len(inputs)),
+        pieces=check_pieces(options.attribute_span, len(inputs), with_positions=(starts, ends) != (None, None)),
+        weight_by=None if options.weight_by is None else find_function(options.weight_by).name,
         options=options,
         adapter=model.adapter,
         attribution_model=model,
@@ -252,6 +244,12 @@ def check_request(request: AttributeRequest) -> None:
     if options.chat_template_args and all(isinstance(text, str) for text in request.input_texts):
         raise invalid("chat_template_args", options.chat_template_args, "nothing, without chat messages")
     _check_removal(request)
+    if request.is_summed and not spec.sums_steps:
+        fitting = [e.name for e in methods().entries() if e.spec.sums_steps and e.spec.needs <= adapter.capabilities]
+        raise CapabilityError(
+            f"steps = {options.steps!r}: {spec.name!r} looks at the position of each step, a sum of steps has none.\n"
+            f"  Methods that explain a sum: {listed(fitting, 30) or 'none is installed'}."
+        )
     for function in request.functions():
         _check_function(function, request)
     if Capability.GRADIENTS in spec.needs and not request.attributed.differentiable:
@@ -329,6 +327,16 @@ def _as_names(step_scores: Any) -> list[Any]:
     return list(dict.fromkeys(step_scores))
 
 
+def _check_names(scores: Sequence[BoundStepFunction]) -> None:
+    names = [f.name for f in scores]
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise InvalidArgumentError(
+            f"Two step scores are called {twice[0]!r}, so that results could show only one of them.\n"
+            "  Give one of the functions another name: inseq.register_step_function(fn, identifier)."
+        )
+
+
 def _all_arguments(instance: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     if attrs.has(type(instance)):
         return {f.alias or f.name: getattr(instance, f.name) for f in attrs.fields(type(instance)) if f.init}
@@ -364,6 +372,10 @@ def _check_removal(request: AttributeRequest) -> None:
             f"({request.profile.framework}).\n"
             f"  Possible: {listed(sorted(request.adapter.removals))}."
         )
+    if spec.per_text and (way or RemovalWay()).needs_token:
+        for side in ("source", "target") if request.is_encoder_decoder else ("target",):
+            request.adapter.baseline_ids((way or RemovalWay()).token, side)  # refuses a token that there is not
+    check_spans(options.features, request.input_texts)
 
 
 def _check_function(function: BoundStepFunction, request: AttributeRequest) -> None:
@@ -376,4 +388,5 @@ def _check_function(function: BoundStepFunction, request: AttributeRequest) -> N
             f" ({request.profile.framework}) does not give."
         )
     if function.spec.check is not None:
-        resolve(function.spec.check, f"check of {function.name!r}")(function.arguments, request)
+        check = resolve(function.spec.check, f"check of {function.name!r}")
+        check(function.arguments, request, function is request.attributed)

@@ -13,6 +13,7 @@ import numpy as np
 from inseq_core.aggregate.functions import find_function
 from inseq_core.aggregate.scores import reduced_meaning
 from inseq_core.contracts.adapter import TokenTexts
+from inseq_core.contracts.removal import RemovalWay
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput, FeatureAttributionStepOutput
 from inseq_core.data.batch import EncodedText
 from inseq_core.data.features import FeatureSet
@@ -114,7 +115,7 @@ def _meaning(ledger: Ledger, is_granular: bool) -> ScoreMeaning:
 
 def _feature_segments(features: FeatureSet | None, text: EncodedText) -> Iterator[Segment]:
     """Each run of positions of each feature, unless tokens or the text's segments say it already."""
-    if features is None or features.kind in ("token", "segment", *(s.kind for s in text.segments)):
+    if features is None or features.kind in ("token", *(s.kind for s in text.segments)):
         return
     for feature in features.features:
         start = previous = -1
@@ -140,6 +141,7 @@ def _info(
         notes["model"] = list(request.adapter.notes)
     if spec.per_text:
         notes["features"] = ledger.texts[0].features.kind if ledger.texts[0].features else "token"
+        notes["removal"] = str(options.removal or RemovalWay())
     if counts:
         notes["counts"] = dict(counts)
     passes = sum(counts.get(name, 0) for name in ("forward", "backward")) if counts else notes.get("passes")
