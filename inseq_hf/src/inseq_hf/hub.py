@@ -207,7 +207,7 @@ def read(where: Location, what: str, action: Callable[[], T], advice: str = "") 
             f"The {what} of {where.path!r} cannot be read: {_first_line(error)}"
         ) from error
     except ValueError as error:
-        if "pip install" not in str(error):
+        if "pip install" not in _first_line(error):
             raise _explained(where, what, error, advice) from error
         raise MissingPackageError(
             f"The {what} of {where.path!r} cannot be read: {_first_line(error)}"

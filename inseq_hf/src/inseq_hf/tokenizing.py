@@ -99,7 +99,10 @@ class TextCodec:
 
     def _call(self, text: str, side: str, *, add_special_tokens: bool) -> list[int]:
         options = {"add_special_tokens": add_special_tokens, "return_attention_mask": False, "verbose": False}
-        if side == "source" or not self.is_encoder_decoder:
+        has_one_mode = not self.is_encoder_decoder or (
+            not add_special_tokens and self.has_no_target_language()
+        )
+        if side == "source" or has_one_mode:
             return list(self.tokenizer(text, **options)["input_ids"])
         with self._target_mode_left():
             return list(self.tokenizer(text_target=text, **options)["input_ids"])
@@ -200,8 +203,9 @@ class TextCodec:
         """
         given = [int(i) for i in given_ids]
         if not text.startswith(given_text):
+            own, other = _where_they_differ(text, given_text)
             raise ForcedTextError(
-                f"The output begins with {_beginning(text)}, the input with {_beginning(given_text)}.\n"
+                f"The output does not begin with the input: it has {own} where the input has {other}.\n"
                 "  The output of a decoder-only model is the full text: the input, then what follows it."
             )
         rest, begun = text[len(given_text) :], self.bare(given_text)
@@ -379,5 +383,10 @@ class TextCodec:
         return kept
 
 
-def _beginning(text: str, width: int = 40) -> str:
-    return repr(text if len(text) <= width else text[: width - 1] + "…")
+def _where_they_differ(text: str, other: str, around: int = 20) -> tuple[str, str]:
+    """Both texts around the first letter in which they differ, as literals."""
+    pairs = zip(text, other, strict=False)
+    same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(text), len(other)))
+    start, stop = max(same - around, 0), same + around
+    shown = [f"{'…' * (start > 0)}{t[start:stop]}{'…' * (len(t) > stop)}" for t in (text, other)]
+    return repr(shown[0]), repr(shown[1])
