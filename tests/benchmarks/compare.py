@@ -37,7 +37,12 @@ class Worker:
     """A running ``worker.py`` under some interpreter."""
 
     def __init__(self, python: str, threads: int) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "BENCH_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "BENCH_THREADS": str(threads),
+            "HF_HUB_OFFLINE": "1",
+        }
         environment.pop("PYTHONPATH", None)
         self.process = subprocess.Popen(
             [python, str(HERE / "worker.py")],
@@ -94,6 +99,10 @@ def machine() -> str:
     name = "unknown processor"
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         name = names[0] if names else name
     return f"{os.cpu_count()} × {name}, Python {sys.version.split()[0]}"

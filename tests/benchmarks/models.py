@@ -1,7 +1,9 @@
 """Models and texts that benchmarks run on: random weights, one token a word, no download.
 
-``gpt2``: 124M parameters (12 layers × 768, vocabulary 50257). ``tiny``: 6 layers × 256, vocabulary 8000. ``marian``: 6 + 6
-layers × 512, vocabulary 60000. ``llama``: 6 layers × 256. Weights are drawn wide enough that effects are not noise.
+``gpt2``: 124M parameters (12 layers × 768, vocabulary 50257). ``tiny``: 6 layers × 256, vocabulary 8000.
+    ``marian``: 6 + 6
+layers × 512, vocabulary 60000. ``llama``: 6 layers × 256. Weights are drawn wide enough that effects are not
+noise.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ def text(start: int, length: int, size: int) -> str:
 
 
 def texts(name: str, prompt: int, generated: int, batch: int = 1) -> tuple[list[str], list[str]]:
-    """Inputs of ``prompt`` tokens and forced outputs of ``generated`` tokens, in the form of ``attribute``."""
+    """Inputs of ``prompt`` tokens and forced outputs of ``generated`` tokens, in the form of
+    ``attribute``.
+    """
     size = WORDS[name]
     inputs = [text(101 * b, prompt, size) for b in range(batch)]
     outputs = [text(101 * b + 5000, generated, size) for b in range(batch)]

@@ -3,8 +3,9 @@
     make bench-peer                      every case
     .venv/bin/python tests/benchmarks/peer.py --only saliency --repeats 5
 
-Makes a second environment for the peer (it has the same name, so it can never share one). Prints CPU seconds of both (medians), their
-ratio, the memory each took beyond what was resident, and how far the scores are apart.
+Makes a second environment for the peer (it has the same name, so it can never share one). Prints CPU seconds
+of both (medians), their ratio, the memory each took beyond what was resident, and how far the scores are
+apart.
 """
 
 from __future__ import annotations
@@ -35,13 +36,20 @@ def peer_python(folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", type=Path, default=ROOT / ".bench" / "peer", help="environment of the peer")
-    parser.add_argument("--models", type=Path, default=ROOT / ".bench" / "models", help="where models are kept")
+    parser.add_argument(
+        "--models", type=Path, default=ROOT / ".bench" / "models", help="where models are kept"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="cases whose line contains this")
     options = parser.parse_args()
-    ours, theirs = Worker(sys.executable, options.threads), Worker(str(peer_python(options.peer)), options.threads)
-    print(f"{machine()}, {options.threads} thread(s), {datetime.date.today()}, median of {options.repeats} interleaved runs\n")
+    ours, theirs = (
+        Worker(sys.executable, options.threads),
+        Worker(str(peer_python(options.peer)), options.threads),
+    )
+    print(
+        f"{machine()}, {options.threads} thread(s), {datetime.date.today()}, median of {options.repeats} interleaved runs\n"
+    )
     print("| model | method | prompt/generated | ours s | peer s | ratio | ours MB | peer MB | difference |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, method, prompt, generated, arguments in CASES:

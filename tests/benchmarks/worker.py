@@ -1,6 +1,8 @@
-"""One side of a comparison: a process that runs cases and says what they cost. Works with inseq and with its peer.
+"""One side of a comparison: a process that runs cases and says what they cost. Works with inseq and with its
+peer.
 
-Reads one JSON case a line from standard input, writes one JSON answer a line to standard output: CPU seconds, wall seconds,
+Reads one JSON case a line from standard input, writes one JSON answer a line to standard output: CPU seconds,
+    wall seconds,
 extra peak memory, and the scores as nested lists.
 """
 
@@ -66,7 +68,9 @@ def main() -> None:
 
 
 def scores_of(sequence: object) -> dict[str, object]:
-    """Aggregated-to-one-number scores of a sequence: the Euclidean norm over whatever axes a method leaves."""
+    """Aggregated-to-one-number scores of a sequence: the Euclidean norm over whatever axes a method
+    leaves.
+    """
     found = {}
     for side in ("source_attributions", "target_attributions"):
         values = getattr(sequence, side)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import attrs
 from captum.attr import InputXGradient as CaptumInputXGradient
 from captum.attr import Saliency as CaptumSaliency
-from inseq_core.data.result import MethodOutput
-from inseq_core.torch import TorchContext
 
 from inseq_captum.step_axis import gradient_function, rows, score_function, stepwise
+from inseq_core.data.result import MethodOutput
+from inseq_core.torch import TorchContext
 
 
 @attrs.frozen(kw_only=True)
 class Saliency:
-    """Gradient of the attributed function with respect to each token's embedding (Simonyan et al. 2014, section 3).
+    """Gradient of the attributed function with respect to each token's embedding (Simonyan et al. 2014,
+    section 3).
 
     Args:
         abs: absolute values, as in the paper; False keeps the sign.
@@ -34,7 +35,9 @@ class Saliency:
 
 @attrs.frozen(kw_only=True)
 class InputXGradient:
-    """Embedding times gradient (Shrikumar et al. 2016): the first-order change if the embedding went to zero."""
+    """Embedding times gradient (Shrikumar et al. 2016): the first-order change if the embedding went to
+    zero.
+    """
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
         """(R, S, D) and (R, L, D)."""

@@ -1,7 +1,7 @@
 """Integrated gradients on the step axis, with a fixed or an adaptive number of nodes.
 
-Captum's class does the path integral; the engine gives every step's gradient at every node. Nodes are taken a few at a
-time, as memory allows.
+Captum's class does the path integral; the engine gives every step's gradient at every node. Nodes are taken a
+few at a time, as memory allows.
 Axes: B sequences, T steps, R rows, L positions (of either side), D hidden, K path nodes.
 """
 
@@ -14,19 +14,21 @@ import attrs
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
-from inseq_core.data.result import MethodOutput
-from inseq_core.errors import ApproximationWarning
-from inseq_core.torch import InputTensors, TorchContext, planner
 from torch import Tensor
 
 from inseq_captum.step_axis import gradient_function, rows, score_function, stepwise
 from inseq_captum.validators import at_least_one, known_quadrature, nodes, optional_at_least_one
+from inseq_core.data.result import MethodOutput
+from inseq_core.errors import ApproximationWarning
+from inseq_core.torch import InputTensors, TorchContext, planner
 
 FIRST_NODES = 8
 """Nodes that the adaptive rule starts with; doubled until every step's delta is small enough."""
 
 FLOOR = 1e-3
-"""Change of score, relative to the score itself, under which the relative delta is measured against this floor."""
+"""Change of score, relative to the score itself, under which the relative delta is measured against this
+floor.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -34,13 +36,17 @@ class IntegratedGradients:
     """Path integral of the gradient from a baseline to the input (Sundararajan et al. 2017, equation 1).
 
     Args:
-        n_steps: nodes of the quadrature, >= 1; "auto" doubles them until each step's convergence delta is under tolerance.
-        method: quadrature rule: "gausslegendre", "riemann_right", "riemann_left", "riemann_middle", "riemann_trapezoid".
+        n_steps: nodes of the quadrature, >= 1; "auto" doubles them until each step's convergence delta is
+            under tolerance.
+        method: quadrature rule: "gausslegendre", "riemann_right", "riemann_left", "riemann_middle",
+            "riemann_trapezoid".
         internal_batch_size: nodes × texts in one graph; planned from memory if not given.
         return_convergence_delta: report each step's delta as the step score "deltas".
         multiply_by_inputs: multiply the averaged gradient by (input - baseline), as the paper does.
-        baseline: "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text of as many tokens as the input.
-        tolerance: with "auto": the largest delta allowed, relative to the change of the score (0.01 is one percent).
+        baseline: "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text of as many tokens as the
+            input.
+        tolerance: with "auto": the largest delta allowed, relative to the change of the score (0.01 is one
+            percent).
         max_steps: with "auto": the bound on nodes.
     """
 
@@ -67,7 +73,9 @@ class IntegratedGradients:
         method = CaptumIntegratedGradients(score_function(ctx), multiply_by_inputs=self.multiply_by_inputs)
         method.gradient_func = gradient_function(ctx)
         texts = len(ctx.batch)
-        at_once = self.internal_batch_size or texts * planner.copies_at_once(ctx.adapter, ctx.batch, ctx.grid, n_steps)
+        at_once = self.internal_batch_size or texts * planner.copies_at_once(
+            ctx.adapter, ctx.batch, ctx.grid, n_steps
+        )
         attributions = method.attribute(
             stepwise(ctx.inputs),
             baselines=stepwise(ctx.baseline(self.baseline)),
@@ -89,7 +97,11 @@ class IntegratedGradients:
             part = ctx.take(left)
             attributions = self._fixed(part, n_steps)
             passes += n_steps
-            gap = (summed(attributions) - change[left]) if self.multiply_by_inputs else torch.zeros_like(change[left])
+            gap = (
+                (summed(attributions) - change[left])
+                if self.multiply_by_inputs
+                else torch.zeros_like(change[left])
+            )
             put_rows(total, left, attributions)
             deltas[left], used[left] = gap, n_steps
             left = left[(gap.abs() > self.tolerance * change_scale(ctx, change)[left]).cpu().numpy()]
@@ -134,12 +146,12 @@ def score_change(ctx: TorchContext, baseline: InputTensors) -> Tensor:
 
 
 def change_scale(ctx: TorchContext, change: Tensor) -> Tensor:
-    """(R,) what deltas are relative to: the change of score, and never less than ``FLOOR`` of the largest change."""
+    """(R,) what deltas are relative to: the change of score, and never less than ``FLOOR`` of the largest
+    change.
+    """
     return change.abs().clamp_min(FLOOR * float(change.abs().max()) + torch.finfo(torch.float32).eps)
 
 
 def convergence_delta(ctx: TorchContext, attributions: InputTensors, baseline: InputTensors) -> Tensor:
     """(R,) sum of each step's attribution minus the change of its score: 0 for an exact integral."""
     return summed(attributions) - score_change(ctx, baseline)
-
-

@@ -1,8 +1,8 @@
 """Layer methods: attributions at the output of any module of the model.
 
-A module's output takes the place of the embeddings: the path runs from its value on the baseline to its value on the input.
-Captum's integrated-gradients class does the integral; the engine gives every step's gradient at the module.
-(Captum's own layer classes run hooks around one forward pass a step, and have no step axis.)
+A module's output takes the place of the embeddings: the path runs from its value on the baseline to its value
+on the input. Captum's integrated-gradients class does the integral; the engine gives every step's gradient at
+the module. (Captum's own layer classes run hooks around one forward pass a step, and have no step axis.)
 Axes: B sequences, T steps, R rows, L positions of the module's side, D width of its output, K path nodes.
 """
 
@@ -14,17 +14,19 @@ from typing import Any
 import attrs
 import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
+from torch import Tensor
+
+from inseq_captum.validators import at_least_one, known_quadrature, optional_at_least_one
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import InvalidArgumentError
 from inseq_core.torch import TorchContext, planner
 from inseq_core.torch.gradients import LayerPoint
 from inseq_core.torch.layers import layer_gradients, layer_output, named_module
-from torch import Tensor
-
-from inseq_captum.validators import at_least_one, known_quadrature, optional_at_least_one
 
 Layers = Any
-"""A module's name, the module, or a list of either; None means the token embeddings of the source (or of the only side)."""
+"""A module's name, the module, or a list of either; None means the token embeddings of the source (or of the
+only side).
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -32,8 +34,8 @@ class LayerGradientXActivation:
     """A module's output times the gradient there (Captum's LayerGradientXActivation).
 
     Args:
-        target_layer: name of a module of the encoder or decoder, the module, or a list of them; the token embeddings if
-            not given.
+        target_layer: name of a module of the encoder or decoder, the module, or a list of them; the token
+            embeddings if not given.
         multiply_by_inputs: multiply by the output, else the gradient alone.
     """
 
@@ -54,14 +56,15 @@ class LayerGradientXActivation:
 
 @attrs.frozen(kw_only=True)
 class LayerIntegratedGradients:
-    """Path integral of the gradient at a module's output, from its value on the baseline (Sundararajan et al. 2017).
+    """Path integral of the gradient at a module's output, from its value on the baseline (Sundararajan et al.
+    2017).
 
-    The path is straight in the module's output space, and its end is its value on the input, so that the scores of a step
-    sum to the change of its score between the two when everything flows through the module.
+    The path is straight in the module's output space, and its end is its value on the input, so that the
+    scores of a step sum to the change of its score between the two when everything flows through the module.
 
     Args:
-        target_layer: name of a module of the encoder or decoder, the module, or a list of them; the token embeddings if
-            not given.
+        target_layer: name of a module of the encoder or decoder, the module, or a list of them; the token
+            embeddings if not given.
         n_steps: nodes of the quadrature, >= 1.
         method: quadrature rule, see integrated_gradients.
         internal_batch_size: nodes × texts in one graph; planned from memory if not given.
@@ -96,7 +99,12 @@ class LayerIntegratedGradients:
     def _integral(self, ctx: TorchContext, point: LayerPoint, start: Tensor, end: Tensor) -> Tensor:
         texts = len(ctx.batch)
 
-        def gradients(forward_fn: Any, inputs: tuple[Tensor, ...], target_ind: Any = None, additional_forward_args: Any = None) -> Any:
+        def gradients(
+            forward_fn: Any,
+            inputs: tuple[Tensor, ...],
+            target_ind: Any = None,
+            additional_forward_args: Any = None,
+        ) -> Any:
             return (layer_gradients(ctx, point, inputs[0].detach()[:, 0])[0],)
 
         method = CaptumIntegratedGradients(lambda *_: None, multiply_by_inputs=self.multiply_by_inputs)
@@ -114,7 +122,9 @@ class LayerIntegratedGradients:
 
 
 def layer_change(ctx: TorchContext, point: LayerPoint, start: Tensor, end: Tensor) -> Tensor:
-    """(R,) score with the module's output at ``end`` minus score with it at ``start``, everything else as it was."""
+    """(R,) score with the module's output at ``end`` minus score with it at ``start``, everything else as it
+    was.
+    """
     _, at_end = layer_gradients(ctx, point, end)
     _, at_start = layer_gradients(ctx, point, start)
     return at_end.double() - at_start.double()
@@ -145,7 +155,11 @@ def over_layers(
     deltas = [d for _, _, d in found if d is not None]
     step_scores = {}
     if deltas:
-        step_scores = {f"deltas_{n}": d for n, d in zip(names, deltas, strict=True)} if several else {"deltas": deltas[0]}
+        step_scores = (
+            {f"deltas_{n}": d for n, d in zip(names, deltas, strict=True)}
+            if several
+            else {"deltas": deltas[0]}
+        )
     return MethodOutput(
         source=scores if sides == {"source"} else None,
         target=scores if sides == {"target"} else None,

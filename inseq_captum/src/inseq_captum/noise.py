@@ -1,7 +1,7 @@
 """Noise tunnels: a gradient method averaged over noisy inputs.
 
-Any method that runs on a torch context can be inside. The arithmetic is that of Captum's NoiseTunnel ("smoothgrad": the
-mean, "smoothgrad_sq": the mean of squares); noise is drawn from each text's own generator.
+Any method that runs on a torch context can be inside. The arithmetic is that of Captum's NoiseTunnel
+("smoothgrad": the mean, "smoothgrad_sq": the mean of squares); noise is drawn from each text's own generator.
 Axes: R rows, L positions (of either side), D hidden.
 """
 
@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+
+from inseq_captum.validators import at_least_one, not_negative
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import CapabilityError
 from inseq_core.hooks import methods
 from inseq_core.torch import InputTensors, TorchContext
-
-from inseq_captum.validators import at_least_one, not_negative
 
 
 @attrs.frozen(kw_only=True)
@@ -25,7 +25,8 @@ class SmoothGrad:
     Args:
         base: the gradient method inside ("saliency", "input_x_gradient", "integrated_gradients", …).
         n_samples: noisy copies, >= 1.
-        stdevs: standard deviation of the noise, in units of the standard deviation of the vocabulary's embeddings, >= 0.
+        stdevs: standard deviation of the noise, in units of the standard deviation of the vocabulary's
+            embeddings, >= 0.
         base_args: parameters of the method inside.
     """
 
@@ -50,12 +51,14 @@ class SmoothGrad:
 
 @attrs.frozen(kw_only=True)
 class SquareGrad(SmoothGrad):
-    """Mean of a gradient method's squared scores over noisy copies of the input (Hooker et al. 2019, section 3).
+    """Mean of a gradient method's squared scores over noisy copies of the input (Hooker et al. 2019, section
+    3).
 
     Args:
         base: the gradient method inside.
         n_samples: noisy copies, >= 1.
-        stdevs: standard deviation of the noise, in units of the standard deviation of the vocabulary's embeddings, >= 0.
+        stdevs: standard deviation of the noise, in units of the standard deviation of the vocabulary's
+            embeddings, >= 0.
         base_args: parameters of the method inside.
     """
 
@@ -72,5 +75,7 @@ def as_rows(ctx: TorchContext, output: MethodOutput) -> InputTensors:
     """
     for values in (output.source, output.target):
         if values is not None and values.ndim != 3:
-            raise CapabilityError("Noise tunnels average methods that score every hidden dimension, such as saliency.")
+            raise CapabilityError(
+                "Noise tunnels average methods that score every hidden dimension, such as saliency."
+            )
     return InputTensors(source=output.source, target=output.target, rows=ctx.rows, by_row=True)

@@ -1,7 +1,8 @@
-"""Any class of ``captum.attr``, run literally: one attributed step after the other, on that step's own prefix.
+"""Any class of ``captum.attr``, run literally: one attributed step after the other, on that step's own
+prefix.
 
-The class sees a module that takes the embeddings of the attributed sides, (1, S, D) and (1, L, D), and returns the
-attributed function (1,). It is the slow way, and the oracle of the fast ones.
+The class sees a module that takes the embeddings of the attributed sides, (1, S, D) and (1, L, D), and
+returns the attributed function (1,). It is the slow way, and the oracle of the fast ones.
 Axes: R rows, S source positions, L target positions, D hidden.
 """
 
@@ -16,12 +17,13 @@ import captum.attr
 import numpy as np
 import torch
 from captum.attr._utils.attribution import Attribution, GradientAttribution, PerturbationAttribution
+from torch import Tensor, nn
+
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import CapabilityError, closest, listed
 from inseq_core.errors import InvalidArgumentError as Invalid
 from inseq_core.torch import TorchContext
 from inseq_core.torch.layers import named_module
-from torch import Tensor, nn
 
 
 def algorithms() -> dict[str, type[Attribution]]:
@@ -39,7 +41,9 @@ def _known(instance: Any, attribute: attrs.Attribute[str], value: Any) -> None:
     if value not in known:
         guess = closest(str(value), known)
         hint = f" Did you mean {guess!r}?" if guess else ""
-        raise Invalid(f"captum.attr has no attribution class {value!r}.{hint}\n  Known: {listed(sorted(known), 40)}.")
+        raise Invalid(
+            f"captum.attr has no attribution class {value!r}.{hint}\n  Known: {listed(sorted(known), 40)}."
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +54,8 @@ class CaptumAlgorithm:
         algorithm: name of the class in ``captum.attr``: what follows "captum:".
         target_layer: name of a module, for classes that work at a layer.
         init_args: arguments of the class's constructor.
-        attribute_args: arguments of its ``attribute``; ``baselines`` and ``feature_mask`` are given where it takes them.
+        attribute_args: arguments of its ``attribute``; ``baselines`` and ``feature_mask`` are given where it
+            takes them.
         baseline: see integrated_gradients.
     """
 
@@ -81,7 +86,8 @@ class CaptumAlgorithm:
             for x, end in zip(ctx.inputs.sides(), ends, strict=True)
         )
         baselines = tuple(
-            x[sequence : sequence + 1, :end] for x, end in zip(ctx.baseline(self.baseline).sides(), ends, strict=True)
+            x[sequence : sequence + 1, :end]
+            for x, end in zip(ctx.baseline(self.baseline).sides(), ends, strict=True)
         )
         cls = algorithms()[self.algorithm]
         model = ScoreOfEmbeddings(ctx, sequence)
@@ -98,7 +104,9 @@ class CaptumAlgorithm:
         if isinstance(result, tuple) and arguments.get("return_convergence_delta"):
             result = result[0]
         result = result if isinstance(result, tuple) else (result,)
-        if len(result) != len(inputs) or any(a.dim() != 3 or a.shape[:2] != x.shape[:2] for a, x in zip(result, inputs, strict=True)):
+        if len(result) != len(inputs) or any(
+            a.dim() != 3 or a.shape[:2] != x.shape[:2] for a, x in zip(result, inputs, strict=True)
+        ):
             raise CapabilityError(
                 f"captum:{self.algorithm} gave shapes {[tuple(a.shape) for a in result]} for inputs "
                 f"{[tuple(x.shape) for x in inputs]}: only classes that score positions can be used here."
@@ -124,6 +132,8 @@ def positions_as_features(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Captum's feature masks that make every position one feature, over both sides."""
     masks, first = [], 0
     for x in inputs:
-        masks.append((torch.arange(x.shape[1], device=x.device) + first)[None, :, None].repeat(1, 1, x.shape[2]))
+        masks.append(
+            (torch.arange(x.shape[1], device=x.device) + first)[None, :, None].repeat(1, 1, x.shape[2])
+        )
         first += x.shape[1]
     return tuple(masks)

@@ -1,8 +1,8 @@
 """Gradient SHAP: gradients at random points between a noisy input and the baseline.
 
-The arithmetic is that of Captum's GradientShap. Its draws come from the process's global generators, and their number
-depends on the shape of the batch; here every text draws from its own generator, so that a text alone, in a batch, or in
-chunks of steps gets the same numbers.
+The arithmetic is that of Captum's GradientShap. Its draws come from the process's global generators, and
+their number depends on the shape of the batch; here every text draws from its own generator, so that a text
+alone, in a batch, or in chunks of steps gets the same numbers.
 Axes: B sequences, R rows, L positions (of either side), D hidden, K samples.
 """
 
@@ -11,23 +11,25 @@ from __future__ import annotations
 import attrs
 import numpy as np
 import torch
-from inseq_core.data.result import MethodOutput
-from inseq_core.torch import InputTensors, TorchContext, planner
 
 from inseq_captum.integrated import score_change, summed
 from inseq_captum.validators import at_least_one, not_negative, optional_at_least_one
+from inseq_core.data.result import MethodOutput
+from inseq_core.torch import InputTensors, TorchContext, planner
 
 
 @attrs.frozen(kw_only=True)
 class GradientShap:
-    """Expected gradient between baseline and input, with noise (Lundberg and Lee 2017; Erion et al. 2021, equation 3).
+    """Expected gradient between baseline and input, with noise (Lundberg and Lee 2017; Erion et al. 2021,
+    equation 3).
 
     Args:
         n_samples: random points for each text, >= 1.
         stdevs: standard deviation of the noise added to the input, >= 0.
         baseline: see integrated_gradients.
         multiply_by_inputs: multiply each gradient by (noisy input - baseline).
-        return_convergence_delta: report each step's delta (sum of attributions minus change of score) as "deltas".
+        return_convergence_delta: report each step's delta (sum of attributions minus change of score) as
+            "deltas".
         internal_batch_size: samples × texts in one graph; planned from memory if not given.
     """
 
@@ -36,9 +38,7 @@ class GradientShap:
     baseline: str | int = "unk"
     multiply_by_inputs: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
     return_convergence_delta: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    internal_batch_size: int | None = attrs.field(
-        default=None, validator=optional_at_least_one
-    )
+    internal_batch_size: int | None = attrs.field(default=None, validator=optional_at_least_one)
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
         """(R, S, D) and (R, L, D)."""

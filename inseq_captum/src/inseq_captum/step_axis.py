@@ -1,8 +1,9 @@
 """Captum's algorithms on every step at once.
 
-Captum broadcasts. Given inputs (B, 1, L, D) and a ``gradient_func`` that returns (B, T, L, D), its classes return every
-step's attribution (B, T, L, D) with their own arithmetic; the gradients are the engine's.
-Axes: B sequences, T steps, L positions (of either side), D hidden, K copies of the batch (path nodes, samples).
+Captum broadcasts. Given inputs (B, 1, L, D) and a ``gradient_func`` that returns (B, T, L, D), its classes
+return every step's attribution (B, T, L, D) with their own arithmetic; the gradients are the engine's.
+Axes: B sequences, T steps, L positions (of either side), D hidden, K copies of the batch (path nodes,
+    samples).
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from inseq_core.torch import InputTensors, TorchContext
 from torch import Tensor
+
+from inseq_core.torch import InputTensors, TorchContext
 
 
 def stepwise(tensors: InputTensors) -> tuple[Tensor, ...]:
@@ -20,10 +22,15 @@ def stepwise(tensors: InputTensors) -> tuple[Tensor, ...]:
 
 
 def gradient_function(ctx: TorchContext) -> Callable[..., tuple[Tensor, ...]]:
-    """What replaces Captum's ``gradient_func``: inputs (K·B, 1, L, D) -> gradients (K·B, T, L, D) from the engine."""
+    """What replaces Captum's ``gradient_func``: inputs (K·B, 1, L, D) -> gradients (K·B, T, L, D) from the
+    engine.
+    """
 
     def gradients(
-        forward_fn: Any, inputs: tuple[Tensor, ...], target_ind: Any = None, additional_forward_args: Any = None
+        forward_fn: Any,
+        inputs: tuple[Tensor, ...],
+        target_ind: Any = None,
+        additional_forward_args: Any = None,
     ) -> tuple[Tensor, ...]:
         at = ctx.inputs.with_sides(tuple(x.detach()[:, 0] for x in inputs))
         dense = ctx.dense_gradients(at)
@@ -33,7 +40,9 @@ def gradient_function(ctx: TorchContext) -> Callable[..., tuple[Tensor, ...]]:
 
 
 def score_function(ctx: TorchContext) -> Callable[..., Tensor]:
-    """Captum's forward function: inputs (K·B, 1, L, D) -> scores (K·B, T), 0 where a sequence has fewer steps."""
+    """Captum's forward function: inputs (K·B, 1, L, D) -> scores (K·B, T), 0 where a sequence has fewer
+    steps.
+    """
 
     def scores(*inputs: Tensor) -> Tensor:
         at = ctx.inputs.with_sides(tuple(x.detach()[:, 0] for x in inputs))

@@ -1,7 +1,7 @@
 """The attribution method: the narrow waist.
 
-A method sees an ``AttributionContext`` and nothing else, and works on all steps at once. It is a frozen attrs class
-whose fields are its parameters.
+A method sees an ``AttributionContext`` and nothing else, and works on all steps at once. It is a frozen attrs
+class whose fields are its parameters.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class AttributionMethod(Protocol):
     """What a method plugin implements.
 
-    A class may also have ``check(self, request) -> None``, called before any model work with the request of the call
-    (``request.profile``, ``request.is_encoder_decoder`` …) to refuse what it cannot do.
+    A class may also have ``check(self, request) -> None``, called before any model work with the request of
+    the call (``request.profile``, ``request.is_encoder_decoder`` …) to refuse what it cannot do.
     """
 
     def attribute(self, ctx: AttributionContext) -> MethodOutput:

@@ -1,9 +1,9 @@
 """Removing features: versions of a text without some of its parts, and every step's score for each of them.
 
-A version is a text in ids again, so that any adapter can score it; ways that need more than ids (attention that must not
-look, other embeddings) are marked on the text and declared by the adapter (``ModelAdapter.removals``). Which text answers
-for which version and row is a table: equal texts stand in it once, and a row whose prefix a version leaves as it was is
-answered by the unchanged text.
+A version is a text in ids again, so that any adapter can score it; ways that need more than ids (attention
+that must not look, other embeddings) are marked on the text and declared by the adapter
+(``ModelAdapter.removals``). Which text answers for which version and row is a table: equal texts stand in it
+once, and a row whose prefix a version leaves as it was is answered by the unchanged text.
 Axes: P versions, U different texts, F features, R rows, S source positions, L target positions.
 """
 
@@ -60,15 +60,15 @@ class RemovalWay:
     """How a feature is removed.
 
     Attributes:
-        way: "token" (a baseline token in its place); "mask" (attention does not look at it, and what stands there is the
-            baseline token, so that the step that is read at that very position does not see it either); "delete" (positions
-            close up); "zero", "mean" (a zero embedding, the mean of the vocabulary's); "sample" (other tokens in its place,
-            the score averaged over draws).
+        way: "token" (a baseline token in its place); "mask" (attention does not look at it, and what stands
+            there is the baseline token, so that the step that is read at that very position does not see it
+            either); "delete" (positions close up); "zero", "mean" (a zero embedding, the mean of the
+            vocabulary's); "sample" (other tokens in its place, the score averaged over draws).
         token: the baseline token: "unk", "pad", "mask", "eos", a token's text or its id.
         spread: a feature's score is divided among its tokens instead of repeated on each.
         n_draws: for "sample": draws that a score is averaged over, >= 1.
-        draws_from: for "sample": "vocabulary" (every token is as likely) or "model" (what the model itself expects at that
-            target position; the vocabulary for source positions).
+        draws_from: for "sample": "vocabulary" (every token is as likely) or "model" (what the model itself
+            expects at that target position; the vocabulary for source positions).
     """
 
     way: str = attrs.field(default="token", validator=_known_way)
@@ -134,8 +134,12 @@ def removal_scores(ctx: AttributionContext, kept: BoolArray) -> np.ndarray:
     return scores.reshape(len(versions), draws, -1).mean(axis=1)[index.reshape(-1)]
 
 
-def score_table(ctx: AttributionContext, table: VersionTable, function: RowFunction | None = None) -> np.ndarray:
-    """(P, R) values of ``function`` (the attributed function by default) in every cell of a table, in float64."""
+def score_table(
+    ctx: AttributionContext, table: VersionTable, function: RowFunction | None = None
+) -> np.ndarray:
+    """(P, R) values of ``function`` (the attributed function by default) in every cell of a table, in
+    float64.
+    """
     rows = np.arange(ctx.n_rows)
     is_used = np.zeros((len(table.texts), ctx.n_rows), dtype=np.bool_)
     is_used[table.text, rows] = True
@@ -155,7 +159,9 @@ def score_table(ctx: AttributionContext, table: VersionTable, function: RowFunct
     return values[table.text, rows]
 
 
-def aligned_table(ctx: AttributionContext, texts: Sequence[EncodedText], of: IntArray | None = None) -> VersionTable:
+def aligned_table(
+    ctx: AttributionContext, texts: Sequence[EncodedText], of: IntArray | None = None
+) -> VersionTable:
     """A table of versions in which every token stands where it stood.
 
     Args:
@@ -180,7 +186,9 @@ def aligned_table(ctx: AttributionContext, texts: Sequence[EncodedText], of: Int
 
 
 def first_change(original: EncodedText, version: EncodedText) -> int:
-    """First target position at which a version differs: -1 where its source does, beyond its end where nothing does."""
+    """First target position at which a version differs: -1 where its source does, beyond its end where
+    nothing does.
+    """
     pairs = [
         (original.source_ids, version.source_ids, None),
         (original.source_kept, version.source_kept, True),
@@ -223,7 +231,8 @@ def _content(text: EncodedText) -> tuple[bytes, ...]:
     return tuple(b"" if a is None else a.tobytes() for a in arrays)
 
 
-# -- tokens stay where they are -----------------------------------------------------------------------------------------
+# -- tokens stay where they are
+# -----------------------------------------------------------------------------------------
 
 
 def _sides(ctx: AttributionContext) -> tuple[str, ...]:
@@ -250,7 +259,8 @@ def _replaced(ctx: AttributionContext, versions: BoolArray) -> VersionTable:
                 texts.append(_with_ids(text, {side: k[version] for side, k in kept.items()}, other))
         return aligned_table(ctx, texts)
     absent = {
-        side: np.full(k.shape[1], ctx.adapter.baseline_ids(way.token, side), dtype=np.int64) for side, k in kept.items()
+        side: np.full(k.shape[1], ctx.adapter.baseline_ids(way.token, side), dtype=np.int64)
+        for side, k in kept.items()
     }
     for version in range(len(versions)):
         here = {side: k[version] for side, k in kept.items()}
@@ -275,10 +285,15 @@ def _marked(text: EncodedText, kept: dict[str, BoolArray], way: str) -> EncodedT
             marks[f"{side}_kept"] = k if side == "target" or k.any() else np.arange(len(k)) == 0
         elif way in ("zero", "mean") and not k.all():
             marks[f"{side}_blank"] = ~k
-    return attrs.evolve(text, **marks, blank_with=way) if way in ("zero", "mean") else attrs.evolve(text, **marks)
+    return (
+        attrs.evolve(text, **marks, blank_with=way)
+        if way in ("zero", "mean")
+        else attrs.evolve(text, **marks)
+    )
 
 
-# -- an emptied prefix, and positions that close up ---------------------------------------------------------------------
+# -- an emptied prefix, and positions that close up
+# ---------------------------------------------------------------------
 
 
 def _nothing_seen(ctx: AttributionContext, kept: BoolArray) -> BoolArray:
@@ -305,7 +320,11 @@ def _with_emptied(ctx: AttributionContext, table: VersionTable, is_empty: BoolAr
             sources[key] = len(texts)
             texts.append(
                 attrs.evolve(
-                    answering, target_ids=start, target_kept=None, target_blank=None, prompt_length=text.prompt_length
+                    answering,
+                    target_ids=start,
+                    target_kept=None,
+                    target_blank=None,
+                    prompt_length=text.prompt_length,
                 )
             )
         where[p, r] = sources[key]
@@ -337,7 +356,9 @@ def _no_start(ctx: AttributionContext) -> InvalidArgumentError:
 
 
 def _deleted(ctx: AttributionContext, versions: BoolArray) -> VersionTable:
-    """Texts without the removed positions; each row's token stands as many positions further left as were taken before it."""
+    """Texts without the removed positions; each row's token stands as many positions further left as were
+    taken before it.
+    """
     text, position = ctx.batch.texts[0], ctx.grid.position
     kept = _kept(ctx, versions)
     texts, places = [text], [np.asarray(position)]
@@ -347,7 +368,8 @@ def _deleted(ctx: AttributionContext, versions: BoolArray) -> VersionTable:
         here = kept["target"][p]
         source = None if text.source_ids is None else _left_of_source(ctx, text.source_ids[kept["source"][p]])
         version = attrs.evolve(text, target_ids=text.target_ids[here], source_ids=source)
-        # two versions may be the same ids with their rows at other places, so the places belong to what is compared
+        # two versions may be the same ids with their rows at other places, so the places belong to what is
+        # compared
         before = np.concatenate([[0], np.cumsum(here)])[position]
         content = (*_content(version), before.tobytes())
         if here.all() and (source is None or np.array_equal(source, text.source_ids)):
@@ -368,8 +390,14 @@ def _first_false(kept: BoolArray) -> int:
 
 
 def _left_of_source(ctx: AttributionContext, ids: IntArray) -> IntArray:
-    """A source without its removed tokens; what the tokenizer puts around an empty text where none is left."""
-    return ids if len(ids) else np.asarray(ctx.adapter.encode_input("").ids or (ctx.batch.pad_id,), dtype=np.int64)
+    """A source without its removed tokens; what the tokenizer puts around an empty text where none is
+    left.
+    """
+    return (
+        ids
+        if len(ids)
+        else np.asarray(ctx.adapter.encode_input("").ids or (ctx.batch.pad_id,), dtype=np.int64)
+    )
 
 
 # -- how many at once ---------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Texts as token ids: what a model is run on.
 
-The boundary between what was given and what was generated is kept in ids (``prompt_length``), never found again by
-comparing strings. Batches are right-padded: in a causal decoder, padding after a text changes nothing before it.
-Axes: B sequences, S source positions, L target positions.
+The boundary between what was given and what was generated is kept in ids (``prompt_length``), never found
+again by comparing strings. Batches are right-padded: in a causal decoder, padding after a text changes
+nothing before it. Axes: B sequences, S source positions, L target positions.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ class EncodedText:
     Attributes:
         target_ids: (L,) decoder side: prompt and generation (decoder-only), or start token and output.
         source_ids: (S,) encoder input; None for decoder-only models.
-        prompt_length: target positions that were given: the prompt (decoder-only), the start token and a forced
-            prefix (encoder–decoder). ``target_ids[prompt_length:]`` was generated (or forced as the output).
-        source_kept, target_kept: (S,), (L,) False where attention must not look (removal by masking); None = all True.
-        source_blank, target_blank: (S,), (L,) True where another embedding stands in for the token's (removal by an
-            embedding); None = nowhere.
+        prompt_length: target positions that were given: the prompt (decoder-only), the start token and a
+            forced prefix (encoder–decoder). ``target_ids[prompt_length:]`` was generated (or forced as the
+            output).
+        source_kept, target_kept: (S,), (L,) False where attention must not look (removal by masking); None =
+            all True.
+        source_blank, target_blank: (S,), (L,) True where another embedding stands in for the token's (removal
+            by an embedding); None = nowhere.
         blank_with: that embedding: "zero", or "mean" of the vocabulary's.
         segments: labelled spans of source or target positions.
         input_text, generated_text: what it was made from, for the record.
@@ -114,7 +116,9 @@ class TokenBatch:
         return _mask([(len(t.target_ids), t.target_kept) for t in self.texts])
 
     def blanks(self, side: str) -> BoolArray | None:
-        """(B, S) or (B, L) True where another embedding stands in for the token's; None where there is none at all."""
+        """(B, S) or (B, L) True where another embedding stands in for the token's; None where there is none
+        at all.
+        """
         rows = [(t.source_blank if side == "source" else t.target_blank) for t in self.texts]
         if all(row is None for row in rows):
             return None
@@ -127,7 +131,9 @@ class TokenBatch:
 
     @property
     def source_lengths(self) -> IntArray:
-        return np.array([0 if t.source_ids is None else len(t.source_ids) for t in self.texts], dtype=np.int64)
+        return np.array(
+            [0 if t.source_ids is None else len(t.source_ids) for t in self.texts], dtype=np.int64
+        )
 
     @property
     def target_lengths(self) -> IntArray:
@@ -140,7 +146,9 @@ class TokenBatch:
     def take(self, sequences: Sequence[int] | IntArray) -> TokenBatch:
         """The chosen sequences, in that order (repeats allowed)."""
         return attrs.evolve(
-            self, texts=tuple(self.texts[i] for i in sequences), origin=tuple(self.origin[i] for i in sequences)
+            self,
+            texts=tuple(self.texts[i] for i in sequences),
+            origin=tuple(self.origin[i] for i in sequences),
         )
 
 

@@ -29,7 +29,8 @@ class Feature:
 
 @attrs.frozen(kw_only=True, eq=False)
 class FeatureSet:
-    """The F features of one text. Positions in no feature are never removed (start tokens, special tokens kept).
+    """The F features of one text. Positions in no feature are never removed (start tokens, special tokens
+    kept).
 
     Attributes:
         kind: "token", "word", "sentence", "segment", "turn" or a caller's own.

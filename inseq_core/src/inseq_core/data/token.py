@@ -12,7 +12,8 @@ class TokenWithId:
     """A token and its vocabulary id; equals its string, or another token with the same string and id.
 
     Attributes:
-        token: readable text of the piece (``" world"``'s byte-level mark kept as the tokenizer writes it: ``"Ġworld"``).
+        token: readable text of the piece (``" world"``'s byte-level mark kept as the tokenizer writes it:
+            ``"Ġworld"``).
         id: vocabulary id; -1 where there is none (a merged span, a contrast label).
     """
 

@@ -1,8 +1,8 @@
 """The features of a text: what removal methods remove as a whole, and how.
 
-A text is cut into tokens, words, sentences, segments (turns of a chat, what stands between separators, spans of
-characters), or as a function says. Special tokens and the decoder's start belong to no feature, and neither does a
-target position that no attributed step sees. Axes: S source positions, L target positions.
+A text is cut into tokens, words, sentences, segments (turns of a chat, what stands between separators, spans
+of characters), or as a function says. Special tokens and the decoder's start belong to no feature, and
+neither does a target position that no attributed step sees. Axes: S source positions, L target positions.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Separator:
 
 @attrs.frozen
 class Spans:
-    """Segments are spans of characters of the input: for each text of the call ``(start, end, label)`` of each."""
+    """Segments are spans of characters of the input: for each text of the call ``(start, end, label)`` of
+    each.
+    """
 
     of_text: tuple[tuple[tuple[int, int, str], ...], ...]
 
@@ -85,7 +87,9 @@ def _as_span(value: Any) -> tuple[int, int, str]:
         start, end, label = value[0], value[1], str(value[2]) if len(value) == 3 else ""
         if 0 <= start < end:
             return start, end, label
-    raise invalid("features", value, "a span of characters (start, end) or (start, end, label), 0 <= start < end")
+    raise invalid(
+        "features", value, "a span of characters (start, end) or (start, end, label), 0 <= start < end"
+    )
 
 
 def check_spans(choice: Any, texts: Sequence[Any]) -> None:
@@ -151,7 +155,10 @@ def feature_set(
         sides.append(("source", text.source_ids))
     if with_target or text.source_ids is None:
         sides.append(("target", text.target_ids[: end - 1]))
-    free = {side: ~np.asarray(adapter.kept_in_baseline(ids, side, include_eos), dtype=np.bool_) for side, ids in sides}
+    free = {
+        side: ~np.asarray(adapter.kept_in_baseline(ids, side, include_eos), dtype=np.bool_)
+        for side, ids in sides
+    }
     if isinstance(choice, str):
         choice = _resolved(choice, text)
     cut = _Cut(text=text, adapter=adapter, index=index)
@@ -185,7 +192,11 @@ def _checked(feature: Any, free: Mapping[str, np.ndarray]) -> Feature:
     if feature.side not in ("source", "target"):
         raise invalid(f"features: side of {feature.label!r}", feature.side, "'source' or 'target'")
     if any(not isinstance(p, (int, np.integer)) or p < 0 for p in feature.positions):
-        raise invalid(f"features: positions of {feature.label!r}", feature.positions, "positions of input tokens, from 0")
+        raise invalid(
+            f"features: positions of {feature.label!r}",
+            feature.positions,
+            "positions of input tokens, from 0",
+        )
     removable = free.get(feature.side, np.zeros(0, dtype=np.bool_))
     positions = sorted({int(p) for p in feature.positions if p < len(removable) and removable[p]})
     return attrs.evolve(feature, positions=positions)
@@ -206,7 +217,9 @@ class _Cut:
             shown = self.adapter.token_texts(ids.tolist(), side)
             starts = (True,) * len(ids) if choice == "token" else shown.word_starts
             for positions in _groups(free, starts):
-                yield Feature(label="".join(shown.tokens[p] for p in positions), side=side, positions=positions)
+                yield Feature(
+                    label="".join(shown.tokens[p] for p in positions), side=side, positions=positions
+                )
         elif isinstance(choice, Spans):
             yield from self._spans(choice, side, ids, free)
         elif isinstance(choice, Separator) or choice == "sentence":
@@ -218,7 +231,9 @@ class _Cut:
                     if positions:
                         yield Feature(label=segment.label, side=side, positions=positions)
 
-    def _by_text(self, choice: str | Separator, side: str, ids: np.ndarray, free: np.ndarray) -> Iterator[Feature]:
+    def _by_text(
+        self, choice: str | Separator, side: str, ids: np.ndarray, free: np.ndarray
+    ) -> Iterator[Feature]:
         """Sentences, or pieces between separators; what was given and what was generated are cut apart."""
         border = self.text.prompt_length if side == "target" else len(ids)
         for first, last in ((0, min(border, len(ids))), (border, len(ids))):

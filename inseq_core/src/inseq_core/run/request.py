@@ -200,7 +200,9 @@ def build_request(
     starts, ends = options.attr_pos_start, options.attr_pos_end
     if isinstance(options.steps, tuple):
         if starts is not None or ends is not None:
-            raise invalid("steps", options.steps, "'sum', where attr_pos_start and attr_pos_end say over which steps")
+            raise invalid(
+                "steps", options.steps, "'sum', where attr_pos_start and attr_pos_end say over which steps"
+            )
         starts, ends = options.steps
     request = AttributeRequest(
         input_texts=inputs,
@@ -210,7 +212,9 @@ def build_request(
         step_functions=tuple(attrs.evolve(f, arguments=s) for f, s in zip(scores, shares[2:], strict=True)),
         starts=check_positions("attr_pos_start", starts, len(inputs)),
         ends=check_positions("attr_pos_end", ends, len(inputs)),
-        pieces=check_pieces(options.attribute_span, len(inputs), with_positions=(starts, ends) != (None, None)),
+        pieces=check_pieces(
+            options.attribute_span, len(inputs), with_positions=(starts, ends) != (None, None)
+        ),
         weight_by=None if options.weight_by is None else find_function(options.weight_by).name,
         options=options,
         adapter=model.adapter,
@@ -245,7 +249,9 @@ def check_request(request: AttributeRequest) -> None:
         raise invalid("chat_template_args", options.chat_template_args, "nothing, without chat messages")
     _check_removal(request)
     if request.is_summed and not spec.sums_steps:
-        fitting = [e.name for e in methods().entries() if e.spec.sums_steps and e.spec.needs <= adapter.capabilities]
+        fitting = [
+            e.name for e in methods().entries() if e.spec.sums_steps and e.spec.needs <= adapter.capabilities
+        ]
         raise CapabilityError(
             f"steps = {options.steps!r}: {spec.name!r} looks at the position of each step, a sum of steps has none.\n"
             f"  Methods that explain a sum: {listed(fitting, 30) or 'none is installed'}."
@@ -374,7 +380,9 @@ def _check_removal(request: AttributeRequest) -> None:
         )
     if spec.per_text and (way or RemovalWay()).needs_token:
         for side in ("source", "target") if request.is_encoder_decoder else ("target",):
-            request.adapter.baseline_ids((way or RemovalWay()).token, side)  # refuses a token that there is not
+            request.adapter.baseline_ids(
+                (way or RemovalWay()).token, side
+            )  # refuses a token that there is not
     check_spans(options.features, request.input_texts)
 
 

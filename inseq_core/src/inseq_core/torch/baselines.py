@@ -27,7 +27,9 @@ EMBEDDED = ("zero", "mean")
 def baseline_embeddings(ctx: TorchContext, baseline: Any) -> InputTensors:
     """See ``TorchContext.baseline``."""
     if not isinstance(baseline, (str, int)) or isinstance(baseline, bool):
-        raise invalid("baseline", baseline, 'one of "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text')
+        raise invalid(
+            "baseline", baseline, 'one of "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text'
+        )
     sides: dict[str, Tensor | None] = {}
     for side in ("source", "target"):
         own = getattr(ctx.inputs, side)
@@ -51,7 +53,11 @@ def blanked(adapter: TorchAdapter, batch: TokenBatch, side: str, offset: int = 0
     if blanks is None or not blanks[:, offset:].any():
         return None
     own = adapter.batch_embeddings(batch, side)[:, offset:]
-    (blank_with,) = {text.blank_with for text in batch.texts if text.source_blank is not None or text.target_blank is not None}
+    (blank_with,) = {
+        text.blank_with
+        for text in batch.texts
+        if text.source_blank is not None or text.target_blank is not None
+    }
     absent = embedded(adapter, own, side, blank_with)
     return torch.where(adapter.as_array(blanks[:, offset:])[:, :, None], absent, own)
 
@@ -59,7 +65,9 @@ def blanked(adapter: TorchAdapter, batch: TokenBatch, side: str, offset: int = 0
 def _side(ctx: TorchContext, own: Tensor, side: str, baseline: str | int) -> Tensor:
     adapter, batch = ctx.adapter, ctx.batch
     ids = batch.source_ids if side == "source" else batch.target_ids
-    kept = np.stack([adapter.kept_in_baseline(row, side, ctx.request.include_eos_baseline) for row in ids])  # (B, S or L)
+    kept = np.stack(
+        [adapter.kept_in_baseline(row, side, ctx.request.include_eos_baseline) for row in ids]
+    )  # (B, S or L)
     if isinstance(baseline, str) and baseline in EMBEDDED:
         absent = embedded(adapter, own, side, baseline)
     else:
@@ -74,7 +82,9 @@ def _baseline_ids(ctx: TorchContext, ids: np.ndarray, side: str, baseline: str |
     except InvalidArgumentError:
         if not isinstance(baseline, str):
             raise
-        if side == "target" and ctx.batch.has_source:  # a baseline text speaks of the source; the prefix is just absent
+        if (
+            side == "target" and ctx.batch.has_source
+        ):  # a baseline text speaks of the source; the prefix is just absent
             return np.full_like(ids, adapter.baseline_ids("unk", side))
         text_ids = np.asarray(adapter.encode_input(baseline).ids, dtype=np.int64)
     texts = ctx.request.full_texts or ctx.batch.texts

@@ -1,10 +1,12 @@
 """Elementwise chains as one node of the graph.
 
-Activations written out in Python (GPT-2's GELU is eight functions) would send every cotangent through each of those functions:
-half of the backward time of a small model. While a forward pass is recorded under this mode, a chain of elementwise functions
-of one tensor is collapsed: each result is attached to the chain's first tensor by its derivative with respect to it, computed
-once, so that a backward pass multiplies once. Values do not change, and every result always has its graph: what nobody uses
-further is never visited.
+Activations written out in Python (GPT-2's GELU is eight functions) would send every cotangent through each of
+those functions: half of the backward time of a small model. While a forward pass is recorded under this mode,
+    a chain of elementwise functions
+of one tensor is collapsed: each result is attached to the chain's first tensor by its derivative with respect
+    to it, computed
+once, so that a backward pass multiplies once. Values do not change, and every result always has its graph:
+what nobody uses further is never visited.
 Axes: any; all tensors of a chain have one shape.
 """
 
@@ -34,14 +36,21 @@ CLAMP_NAMES = ("clamp", "clamp_min", "clamp_max", "clip")
 
 def elementwise_functions() -> frozenset[Any]:
     """Functions of one tensor and constants, entry by entry."""
-    found = [getattr(owner, n) for n in (*UNARY_NAMES, *CLAMP_NAMES) for owner in (torch, Tensor) if hasattr(owner, n)]
+    found = [
+        getattr(owner, n)
+        for n in (*UNARY_NAMES, *CLAMP_NAMES)
+        for owner in (torch, Tensor)
+        if hasattr(owner, n)
+    ]
     found += [getattr(F, n) for n in ACTIVATION_NAMES]
     return frozenset([*found, torch.pow, Tensor.pow, Tensor.__pow__, Tensor.__neg__])
 
 
 ELEMENTWISE = elementwise_functions()
 
-PRODUCTS = frozenset({torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__})
+PRODUCTS = frozenset(
+    {torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__}
+)
 SUMS = frozenset({torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__})
 DIFFERENCES = frozenset({torch.sub, torch.subtract, Tensor.sub, Tensor.subtract, Tensor.__sub__})
 QUOTIENTS = frozenset({torch.div, torch.true_divide, Tensor.div, Tensor.true_divide, Tensor.__truediv__})
@@ -91,7 +100,11 @@ class FusedElementwise(TorchFunctionMode):
             if func in ELEMENTWISE and _is_unary(args, kwargs):
                 fused = _unary(func, args, kwargs)
             elif func in BINARY and len(args) == 2 and not kwargs:
-                fused = _with_number(func, *args) if _is_number(args[0]) or _is_number(args[1]) else _binary(func, *args)
+                fused = (
+                    _with_number(func, *args)
+                    if _is_number(args[0]) or _is_number(args[1])
+                    else _binary(func, *args)
+                )
             if fused is not None:
                 return fused
         return func(*args, **kwargs)
@@ -113,7 +126,9 @@ def _is_unary(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
 
 
 def _chain_of(x: Tensor) -> Chain:
-    """The chain that ``x`` is the end of; a chain of its own where it is none, or has been changed in place since."""
+    """The chain that ``x`` is the end of; a chain of its own where it is none, or has been changed in place
+    since.
+    """
     found: Chain | None = getattr(x, CHAIN, None)
     if found is None or found.versions != (x._version, found.base._version):
         return Chain(x, 1.0)
@@ -138,7 +153,9 @@ _INPLACE_SECOND = frozenset({F.relu, F.silu, F.relu6, F.mish, F.hardswish, F.har
 
 
 def _with_number(func: Any, a: Any, b: Any) -> Tensor | None:
-    """A sum, difference, product or quotient of a tensor and a number keeps its own node; the chain goes on through it."""
+    """A sum, difference, product or quotient of a tensor and a number keeps its own node; the chain goes on
+    through it.
+    """
     x = a if isinstance(a, Tensor) else b
     if not _differentiable(x) or (func in QUOTIENTS and x is b):
         return None

@@ -1,7 +1,8 @@
 """Embeddings of both sides, with arithmetic.
 
-``InputTensors`` holds source (B, S, D) and target (B, L, D) embeddings of a batch, or, for gradients and attributions, one
-entry a row: (R, S, D) and (R, L, D). Mixing the two gathers the batch's entry for each row, so that a method reads like its
+``InputTensors`` holds source (B, S, D) and target (B, L, D) embeddings of a batch, or, for gradients and
+attributions, one entry a row: (R, S, D) and (R, L, D). Mixing the two gathers the batch's entry for each row,
+    so that a method reads like its
 formula: ``ctx.step_gradients(x) * (ctx.inputs - baseline)``.
 Axes: B sequences, R rows, S source positions, L target positions, D hidden.
 """

@@ -1,8 +1,8 @@
 """Layers: any module of the model, as a place where attributions are computed.
 
-A module's output (B, L, D) takes the place that token embeddings have elsewhere: it is captured, replaced, and
-differentiated at, through the same seam. Its positions are those of the side (encoder or decoder) that it runs in.
-Axes: B sequences, T steps, L positions, D width of the module's output, K copies of the batch.
+A module's output (B, L, D) takes the place that token embeddings have elsewhere: it is captured, replaced,
+and differentiated at, through the same seam. Its positions are those of the side (encoder or decoder) that it
+runs in. Axes: B sequences, T steps, L positions, D width of the module's output, K copies of the batch.
 """
 
 from __future__ import annotations
@@ -33,27 +33,36 @@ def named_module(adapter: TorchAdapter, layer: str | nn.Module) -> tuple[str, nn
     if isinstance(layer, nn.Module):
         name = next((n for n, m in modules.items() if m is layer), None)
         if name is None:
-            raise InvalidArgumentError(f"target_layer {type(layer).__name__} is not a module of {adapter.profile.name}.")
+            raise InvalidArgumentError(
+                f"target_layer {type(layer).__name__} is not a module of {adapter.profile.name}."
+            )
         return name, layer
     if not isinstance(layer, str):
-        raise InvalidArgumentError(f"target_layer = {layer!r}: expected a module's name, a module, or a list of them.")
+        raise InvalidArgumentError(
+            f"target_layer = {layer!r}: expected a module's name, a module, or a list of them."
+        )
     if layer not in modules or not layer:
         guess = closest(layer, [n for n in modules if n])
         ending = [n for n in modules if n.endswith(f".{layer}") or f".{layer}." in n] if layer else []
         hint = f" Did you mean {guess!r}?" if guess else ""
         names = ending or [n for n in modules if n and n.count(".") <= 2]
-        raise InvalidArgumentError(f"{adapter.profile.name} has no module {layer!r}.{hint}\n  Modules: {listed(names, 24)}.")
+        raise InvalidArgumentError(
+            f"{adapter.profile.name} has no module {layer!r}.{hint}\n  Modules: {listed(names, 24)}."
+        )
     return layer, modules[layer]
 
 
-def layer_output(ctx: TorchContext, layer: str | nn.Module, inputs: InputTensors | None = None) -> tuple[LayerPoint, Tensor]:
+def layer_output(
+    ctx: TorchContext, layer: str | nn.Module, inputs: InputTensors | None = None
+) -> tuple[LayerPoint, Tensor]:
     """What a module gives on the context's texts (B, L, D), and which side it runs in.
 
     Args:
         inputs: embeddings (B, S, D), (B, L, D) to run on instead of the texts' own.
 
     Raises:
-        InvalidArgumentError: unknown module, one that never runs or runs more than once, or gives no (B, L, D) output.
+        InvalidArgumentError: unknown module, one that never runs or runs more than once, or gives no (B, L,
+            D) output.
     """
     adapter = ctx.adapter
     name, module = named_module(adapter, layer)
@@ -70,7 +79,11 @@ def layer_output(ctx: TorchContext, layer: str | nn.Module, inputs: InputTensors
     if tap.calls != 1 or tap.output is None:
         raise InvalidArgumentError(
             f"target_layer {name!r} ran {tap.calls} times in one forward pass, expected once."
-            + (" It is not used on the way to the output." if not tap.calls else " Choose a module inside it.")
+            + (
+                " It is not used on the way to the output."
+                if not tap.calls
+                else " Choose a module inside it."
+            )
         )
     if tap.output.dim() != 3 or tap.output.shape[:2] != (len(ctx.batch), width):
         raise InvalidArgumentError(

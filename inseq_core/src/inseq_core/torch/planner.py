@@ -1,7 +1,7 @@
 """How much is done at once.
 
-Rows are attributed in chunks of consecutive steps, each on the prefix that its last step needs; a chunk is as large as a
-memory budget allows. Plain forward passes are cut by sequences.
+Rows are attributed in chunks of consecutive steps, each on the prefix that its last step needs; a chunk is as
+large as a memory budget allows. Plain forward passes are cut by sequences.
 Axes: B sequences, L positions, R rows, D hidden, V vocabulary.
 """
 
@@ -33,7 +33,9 @@ TALL_ENOUGH = 2048
 
 
 def default_budget(device: torch.device) -> int:
-    """Bytes of intermediate results that the engine plans to hold at once: 1 GB on a CPU, a quarter of a GPU's free memory."""
+    """Bytes of intermediate results that the engine plans to hold at once: 1 GB on a CPU, a quarter of a
+    GPU's free memory.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return max(int(free) // 4, 1 << 28)
@@ -43,8 +45,8 @@ def default_budget(device: torch.device) -> int:
 def activation_bytes(adapter: TorchAdapter) -> int:
     """Rough bytes of saved activations of one token through the model, from its number of parameters.
 
-    A dense layer of D × D' weights saves about D + D' numbers a token; 34 D a layer is the usual estimate for a
-    transformer, and its parameters are about 12 D² a layer.
+    A dense layer of D × D' weights saves about D + D' numbers a token; 34 D a layer is the usual estimate for
+    a transformer, and its parameters are about 12 D² a layer.
     """
     dim = adapter.hidden_size
     embeddings = sum(p.numel() for p in adapter.embedding_module("target").parameters())
@@ -53,12 +55,15 @@ def activation_bytes(adapter: TorchAdapter) -> int:
     return int(34 * dim * layers * 4)
 
 
-def row_chunks(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, method: MethodSpec) -> list[IntArray]:
+def row_chunks(
+    adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, method: MethodSpec
+) -> list[IntArray]:
     """Rows of each context.
 
-    Gradient methods: chunks of consecutive steps, so that each works on the prefix it needs and no more rows × positions
-    × hidden are held than the budget allows. Other methods see all steps at once: their passes serve every step.
-    A model that is not causal is attributed one step at a time, on that step's own prefix.
+    Gradient methods: chunks of consecutive steps, so that each works on the prefix it needs and no more rows
+        × positions
+    × hidden are held than the budget allows. Other methods see all steps at once: their passes serve every
+    step. A model that is not causal is attributed one step at a time, on that step's own prefix.
     """
     everything = np.arange(len(grid), dtype=np.int64)
     groups = [everything]
@@ -81,7 +86,9 @@ def row_chunks(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, method:
     return chunks
 
 
-def text_chunks(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, rows: IntArray) -> Iterator[IntArray]:
+def text_chunks(
+    adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, rows: IntArray
+) -> Iterator[IntArray]:
     """Rows of as many whole texts as fit, for methods that look inside the model in one pass.
 
     Held are a pass's activations, attention of all queries in one layer, and attention of the rows in all.
@@ -107,7 +114,9 @@ def text_chunks(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, rows: 
 def sequence_chunks(
     adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, rows: IntArray, sequences: IntArray, length: int
 ) -> Iterator[Sequence[int]]:
-    """Sequences of each plain forward pass: as many as their activations and logits leave within the budget."""
+    """Sequences of each plain forward pass: as many as their activations and logits leave within the
+    budget.
+    """
     vocabulary = max(adapter.profile.vocabulary_size, 1)
     width = max(length, batch.source_ids.shape[1] if batch.has_source else 0)
     rows_each = np.bincount(np.searchsorted(sequences, grid.sequence[rows]), minlength=len(sequences))
@@ -119,7 +128,9 @@ def sequence_chunks(
     while start < len(sequences):
         stop, spent = start, 0
         while stop < len(sequences) and (stop == start or spent + cost[stop] <= adapter.memory_budget):
-            if not adapter.traits.pads_safely and not _same_shape(batch, lengths, sequences[start], sequences[stop]):
+            if not adapter.traits.pads_safely and not _same_shape(
+                batch, lengths, sequences[start], sequences[stop]
+            ):
                 break
             spent += int(cost[stop])
             stop += 1
@@ -132,14 +143,17 @@ def _same_shape(batch: TokenBatch, lengths: IntArray, a: int, b: int) -> bool:
 
 
 def cotangents_at_once(sequences: int, length: int, steps: int) -> int:
-    """Steps whose cotangents go through one batched backward pass: few where the products are tall already."""
+    """Steps whose cotangents go through one batched backward pass: few where the products are tall
+    already.
+    """
     return int(np.clip(TALL_ENOUGH // max(sequences * length, 1), 1, max(steps, 1)))
 
 
 def copies_at_once(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, copies: int) -> int:
     """Copies of the batch (path nodes, noisy samples) whose gradients are taken in one graph.
 
-    Held are each copy's saved activations, and its gradients for every step: T × positions × hidden numbers, twice.
+    Held are each copy's saved activations, and its gradients for every step: T × positions × hidden numbers,
+    twice.
     """
     dim = adapter.hidden_size
     width = batch.target_ids.shape[1] + (batch.source_ids.shape[1] if batch.has_source else 0)

@@ -1,10 +1,10 @@
 """The unchanged prefix of versions of a text, run once.
 
-Versions that differ from the text only from some target position on share the keys and values of what stands before it.
-They are run in bands: a band starts at one position, behind the cached prefix of the unchanged text. Nothing is taken on
-trust: cached scores must equal uncached ones on the text itself, again for every text twice as long as the last one proved;
-where they do not, or the framework cannot cut its cache, versions are run whole.
-Axes: n versions, L target positions, V vocabulary.
+Versions that differ from the text only from some target position on share the keys and values of what stands
+before it. They are run in bands: a band starts at one position, behind the cached prefix of the unchanged
+text. Nothing is taken on trust: cached scores must equal uncached ones on the text itself, again for every
+text twice as long as the last one proved; where they do not, or the framework cannot cut its cache, versions
+are run whole. Axes: n versions, L target positions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from inseq_core.torch.adapter import TorchAdapter
 
 SHORTEST_PROOF = 32
-"""Target positions of the text that a cache is proved on, where the model has so many; shorter texts are repeated."""
+"""Target positions of the text that a cache is proved on, where the model has so many; shorter texts are
+repeated.
+"""
 
 ROWS_PROVED = 64
 """Positions whose logits are compared in one proof."""
@@ -50,7 +52,8 @@ def pass_cost(adapter: TorchAdapter) -> int:
 
 
 def bands(change: IntArray, length: int, cost: int) -> list[Band]:
-    """Versions grouped so that tokens run and passes made are least, by dynamic programming over the starting positions.
+    """Versions grouped so that tokens run and passes made are least, by dynamic programming over the starting
+    positions.
 
     Args:
         change: (n,) first target position that has to be run anew for each version.
@@ -81,7 +84,9 @@ def bands(change: IntArray, length: int, cost: int) -> list[Band]:
 
 
 def shares_prefix(adapter: TorchAdapter, batch: TokenBatch) -> bool:
-    """Whether versions of a text may share its prefix: proved on this text, or on one at least half as long."""
+    """Whether versions of a text may share its prefix: proved on this text, or on one at least half as
+    long.
+    """
     traits = adapter.traits
     length = len(batch.texts[0].target_ids)
     if traits.shares_prefix is False or length < 3:
@@ -106,7 +111,9 @@ def shares_prefix(adapter: TorchAdapter, batch: TokenBatch) -> bool:
         finding = "a cached prefix does not give the uncached scores; versions of a text are run whole"
         traits.note(finding)
         warnings.warn(
-            f"{adapter.profile.name}: {finding}. Results are right, but slower.", ApproximationWarning, stacklevel=2
+            f"{adapter.profile.name}: {finding}. Results are right, but slower.",
+            ApproximationWarning,
+            stacklevel=2,
         )
     return found
 
@@ -121,7 +128,8 @@ def _probe(adapter: TorchAdapter, batch: TokenBatch) -> TokenBatch:
 
 
 def _proved(adapter: TorchAdapter, probe: TokenBatch) -> bool | None:
-    """Whether two versions behind a cached prefix have the logits that they have without it, at two cuts of one cache.
+    """Whether two versions behind a cached prefix have the logits that they have without it, at two cuts of
+    one cache.
 
     None: the framework cannot cut the cache of this text.
     """
@@ -141,7 +149,9 @@ def _proved(adapter: TorchAdapter, probe: TokenBatch) -> bool | None:
     return True
 
 
-def _agrees(adapter: TorchAdapter, pair: TokenBatch, cut: int, prefix: Any, memory: torch.Tensor | None) -> bool:
+def _agrees(
+    adapter: TorchAdapter, pair: TokenBatch, cut: int, prefix: Any, memory: torch.Tensor | None
+) -> bool:
     length = pair.target_ids.shape[1]
     size = min(length - cut, ROWS_PROVED // 2)
     grid = _grid(np.unique(np.linspace(cut, length - 1, size).astype(np.int64)).tolist(), copies=2)
@@ -152,7 +162,9 @@ def _agrees(adapter: TorchAdapter, pair: TokenBatch, cut: int, prefix: Any, memo
 
 
 def _changed_from(probe: TokenBatch, cut: int) -> TokenBatch:
-    """Two versions of a text that are new from ``cut`` on: one turned round, one with every other token of the other."""
+    """Two versions of a text that are new from ``cut`` on: one turned round, one with every other token of
+    the other.
+    """
     text = probe.texts[0]
     ids = text.target_ids.copy()
     ids[cut:] = ids[: len(ids) - cut][::-1]

@@ -1,8 +1,8 @@
 """Many versions of one text on a torch model, what they share run once.
 
-Versions with the source of the unchanged text share its encoding and, behind the first target position that differs, the
-cached keys and values of its prefix. Every other source is encoded once. Passes are as large as memory allows.
-Axes: n versions of a pass, S source positions, L target positions, R rows, D hidden.
+Versions with the source of the unchanged text share its encoding and, behind the first target position that
+differs, the cached keys and values of its prefix. Every other source is encoded once. Passes are as large as
+memory allows. Axes: n versions of a pass, S source positions, L target positions, R rows, D hidden.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class VersionPasses:
             yield list(chunk)
 
     def run(self, chunk: IntArray, offset: int) -> tuple[IntArray, ForwardOutput]:
-        """One pass over some versions from ``offset`` on; the pass over the unchanged text keeps its prefix."""
+        """One pass over some versions from ``offset`` on; the pass over the unchanged text keeps its
+        prefix.
+        """
         adapter = self.adapter
         rows = rows_of(self.grid, chunk)
         local = local_grid(self.grid, rows, chunk)
@@ -139,4 +141,6 @@ class VersionPasses:
 
 def _source(text: EncodedText) -> tuple[bytes, ...]:
     """What tells sources apart."""
-    return tuple(b"" if a is None else a.tobytes() for a in (text.source_ids, text.source_kept, text.source_blank))
+    return tuple(
+        b"" if a is None else a.tobytes() for a in (text.source_ids, text.source_kept, text.source_blank)
+    )

@@ -5,8 +5,8 @@
 3. *Causality*: logits of a prefix equal those of the full text, so that one pass serves every step.
 4. *Padding*: right padding changes nothing.
 
-A failed check selects a slower way that is right (whole-model logits, step by step, text by text), with a warning; where
-there is none it raises. It never lets a wrong number through.
+A failed check selects a slower way that is right (whole-model logits, step by step, text by text), with a
+warning; where there is none it raises. It never lets a wrong number through.
 Axes: B sequences, L target positions, V vocabulary.
 """
 
@@ -41,12 +41,17 @@ def run_self_check(adapter: TorchAdapter, batch: TokenBatch) -> None:
     probe = TokenBatch(texts=(text,), origin=(0,), pad_id=batch.pad_id)
     last = len(text.target_ids)
     grid = StepGrid(
-        sequence=np.zeros(last), position=np.arange(1, last + 1), target_ids=np.zeros(last), step=np.arange(last)
+        sequence=np.zeros(last),
+        position=np.arange(1, last + 1),
+        target_ids=np.zeros(last),
+        step=np.arange(last),
     )
     with torch.no_grad(), adapter.quiet(), adapter.uncounted():
         plain = _whole_logits(adapter, probe)  # (L, V)
         if not torch.isfinite(plain).all():
-            adapter.traits.checked = True  # a NaN proves nothing about the engine; it is reported with its step
+            adapter.traits.checked = (
+                True  # a NaN proves nothing about the engine; it is reported with its step
+            )
             return
         _check_head(adapter, probe, grid, plain)
         _check_embeddings(adapter, probe, grid, plain)
@@ -69,19 +74,25 @@ def _whole_logits(adapter: TorchAdapter, batch: TokenBatch, target: Tensor | Non
     memory = adapter.encode_memory(batch) if batch.has_source else None
     mask = adapter.as_array(batch.source_mask) if batch.has_source else None
     output = adapter.run_decoder(
-        adapter.as_array(batch.target_ids), adapter.as_array(batch.target_mask), memory=memory, memory_mask=mask
+        adapter.as_array(batch.target_ids),
+        adapter.as_array(batch.target_mask),
+        memory=memory,
+        memory_mask=mask,
     )
     logits: Tensor = output.logits[0]
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def tolerance(reference: Tensor, dtype: torch.dtype) -> float:
-    """How far logits may be apart for reasons of rounding alone: relative to their range, by the model's precision.
+    """How far logits may be apart for reasons of rounding alone: relative to their range, by the model's
+    precision.
 
     Models in float64 compute attention or positions in float32 in places (GPT-Neo, GPT-J, MPT).
     """
     span = float(reference.max() - reference.min())
-    unit = {torch.float64: 1e-5, torch.float32: 2e-4, torch.bfloat16: 0.06, torch.float16: 0.01}.get(dtype, 0.06)
+    unit = {torch.float64: 1e-5, torch.float32: 2e-4, torch.bfloat16: 0.06, torch.float16: 0.01}.get(
+        dtype, 0.06
+    )
     return unit * max(span, 1e-3)
 
 
@@ -118,14 +129,20 @@ def _check_embeddings(adapter: TorchAdapter, probe: TokenBatch, grid: StepGrid, 
     _check_replacement_arrives(adapter, probe, grid, plain)
 
 
-def _check_replacement_arrives(adapter: TorchAdapter, probe: TokenBatch, grid: StepGrid, plain: Tensor) -> None:
-    """Other embeddings must give another output: a seam that the model never passes would be neutral as well."""
+def _check_replacement_arrives(
+    adapter: TorchAdapter, probe: TokenBatch, grid: StepGrid, plain: Tensor
+) -> None:
+    """Other embeddings must give another output: a seam that the model never passes would be neutral as
+    well.
+    """
     for side in ("source", "target") if probe.has_source else ("target",):
         changed = adapter.batch_embeddings(probe, side) * 0.5 + 0.1
         memory = None
         if probe.has_source:
             memory = adapter.encode_memory(probe, changed if side == "source" else None)
-        logits = adapter.decode_rows(probe, grid, target=changed if side == "target" else None, memory=memory).logits[:, 0]
+        logits = adapter.decode_rows(
+            probe, grid, target=changed if side == "target" else None, memory=memory
+        ).logits[:, 0]
         if torch.equal(logits.to(plain.dtype), plain):
             raise SelfCheckError(
                 f"{adapter.profile.name}: replacing the {side} embeddings changes nothing; the model does not use the "
@@ -138,7 +155,9 @@ def _check_causality(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) ->
     for cut in {1, length // 2, length - 1} - {0}:
         if not close(_whole_logits(adapter, probe.truncated(cut)), plain[:cut], adapter.dtype):
             adapter.traits.is_causal = False
-            _slower(adapter, "logits of a prefix depend on what follows it; every step is run on its own prefix")
+            _slower(
+                adapter, "logits of a prefix depend on what follows it; every step is run on its own prefix"
+            )
             return
 
 
@@ -147,7 +166,9 @@ def _check_padding(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) -> N
     longer = attrs.evolve(
         text,
         target_ids=np.concatenate([text.target_ids, text.target_ids[:2]]),
-        source_ids=None if text.source_ids is None else np.concatenate([text.source_ids, text.source_ids[:2]]),
+        source_ids=None
+        if text.source_ids is None
+        else np.concatenate([text.source_ids, text.source_ids[:2]]),
     )
     pair = TokenBatch(texts=(text, longer), origin=(0, 1), pad_id=probe.pad_id)
     padded = _whole_logits(adapter, pair)[: plain.shape[0]]
@@ -157,7 +178,8 @@ def _check_padding(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) -> N
 
 
 def check_masking(adapter: TorchAdapter, batch: TokenBatch) -> None:
-    """Removal by masking: two different tokens where attention must not look have to give the same logits elsewhere.
+    """Removal by masking: two different tokens where attention must not look have to give the same logits
+    elsewhere.
 
     Tried once a model.
 
@@ -194,5 +216,7 @@ def _hides(adapter: TorchAdapter, probe: EncodedText, pad_id: int, side: str) ->
 def _slower(adapter: TorchAdapter, finding: str) -> None:
     adapter.traits.note(finding)
     warnings.warn(
-        f"{adapter.profile.name}: {finding}. Results are right, but slower.", ApproximationWarning, stacklevel=6
+        f"{adapter.profile.name}: {finding}. Results are right, but slower.",
+        ApproximationWarning,
+        stacklevel=6,
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
 from inseq_core.errors import InvalidArgumentError, invalid
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def is_unit_choice(instance: Any, attribute: attrs.Attribute[Any], value: Any) -
 
 
 def as_list(value: Any) -> Any:
-    """A choice with a range written out; what a file or a command line gives as a list of indices stays one."""
+    """A choice with a range written out; what a file or a command line gives as a list of indices stays
+    one.
+    """
     return list(value) if isinstance(value, range) else value
 
 

@@ -51,7 +51,9 @@ class LayerGraph:
         self._connect(before, after, np.diag(residual))
 
     def flow(self, side: str, token: int, position: int) -> float:
-        """Largest flow from an input token of "encoder" or "decoder" to a position of the last decoder row."""
+        """Largest flow from an input token of "encoder" or "decoder" to a position of the last decoder
+        row.
+        """
         if self._graph is None:
             heads, tails, capacities = (np.concatenate(part) for part in zip(*self._edges, strict=True))
             self._graph = csr_array((capacities, (tails, heads)), shape=(self._size, self._size))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import attrs
 import torch
+from torch import Tensor
+
 from inseq_core.data.result import MethodOutput
 from inseq_core.torch import TorchContext
 from inseq_core.torch.branches import AttentionBranch
-from torch import Tensor
 
 VARIANTS = ("attn", "attnres", "attnresln")
 
@@ -22,9 +23,9 @@ class AttentionNorms:
     """Norm of the vector that each token sends to the position that the step is predicted from.
 
     Args:
-        variant: "attn": the attention branch alone (Kobayashi et al. 2020, eq. 5: ‖Σ_h α f(x)‖); "attnres": with
-            the residual added to the position's own vector (Kobayashi et al. 2021, eq. 7); "attnresln": also
-            through the layer norm behind the sum, taken at the variance that it has (eq. 9), which only
+        variant: "attn": the attention branch alone (Kobayashi et al. 2020, eq. 5: ‖Σ_h α f(x)‖); "attnres":
+            with the residual added to the position's own vector (Kobayashi et al. 2021, eq. 7); "attnresln":
+            also through the layer norm behind the sum, taken at the variance that it has (eq. 9), which only
             post-norm models have. In cross-attention the residual is no source token's and is left out.
     """
 

@@ -1,6 +1,7 @@
 """Attention weights themselves, and weights times their gradients.
 
-Axes: R rows, S source positions, L target positions, K keys (of either side), N chosen layers, H chosen heads.
+Axes: R rows, S source positions, L target positions, K keys (of either side), N chosen layers, H chosen
+    heads.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 import torch
+from torch import Tensor
+
+from inseq_attention.choice import Choice, as_list, check_layers_and_heads, indices, is_choice
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import CapabilityError
 from inseq_core.torch import TorchContext
 from inseq_core.torch.internals import LayerWeights
-from torch import Tensor
-
-from inseq_attention.choice import Choice, as_list, check_layers_and_heads, indices, is_choice
 
 if TYPE_CHECKING:
     from inseq_core.run.request import AttributeRequest

@@ -1,9 +1,10 @@
 """Discretized integrated gradients: a path through real words.
 
-Interpolation points of a straight path are no word's embedding. Here each token walks to its baseline from word to word in the
-neighbour graph of the embeddings; each word on the way is moved only in the dimensions where it would leave the box between the
-path's present point and its end, so that every coordinate is monotonic.
-Axes: B sequences, R rows, L positions (of either side), D hidden, M = n_steps + 2 points of a path, W words.
+Interpolation points of a straight path are no word's embedding. Here each token walks to its baseline from
+word to word in the neighbour graph of the embeddings; each word on the way is moved only in the dimensions
+where it would leave the box between the path's present point and its end, so that every coordinate is
+monotonic. Axes: B sequences, R rows, L positions (of either side), D hidden, M = n_steps + 2 points of a
+path, W words.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from __future__ import annotations
 import attrs
 import numpy as np
 import torch
+from torch import Tensor
+
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import InvalidArgumentError
 from inseq_core.torch import InputTensors, TorchContext, planner
-from torch import Tensor
-
 from inseq_path_gradients.neighbours import NeighbourGraph, cache_folder
 from inseq_path_gradients.parameters import at_least_one, known_strategy
 from inseq_path_gradients.sequential import stacked
@@ -23,20 +24,24 @@ from inseq_path_gradients.sequential import stacked
 
 @attrs.frozen(kw_only=True)
 class DiscretizedIntegratedGradients:
-    """Integrated gradients along a monotonic path of word embeddings (Sanyal and Ren 2021, equation 3, algorithm 1).
+    """Integrated gradients along a monotonic path of word embeddings (Sanyal and Ren 2021, equation 3,
+    algorithm 1).
 
-    The walk goes through words that it has not met, never through the baseline's before its end. As in the paper the gradient
-    at each point weighs the move to the next: a Riemann sum whose steps are as long as words are apart, so the delta is not
+    The walk goes through words that it has not met, never through the baseline's before its end. As in the
+    paper the gradient at each point weighs the move to the next: a Riemann sum whose steps are as long as
+        words are apart, so the delta is not
     small.
 
     Args:
         n_steps: words on each token's path, >= 1.
-        method: how the next word is chosen among the neighbours: "greedy" (least moved to be monotonic) or "maxcount" (most
-            monotonic dimensions).
+        method: how the next word is chosen among the neighbours: "greedy" (least moved to be monotonic) or
+            "maxcount" (most monotonic dimensions).
         n_neighbors: neighbours of a word that are tried, >= 1.
         baseline: "unk", "pad", "mask", "eos", or a token: the word that paths end at.
-        multiply_by_inputs: weigh each gradient by the path's next move; False by the length of the path alone.
-        return_convergence_delta: report each step's delta (sum of scores minus change of the attributed function) as "deltas".
+        multiply_by_inputs: weigh each gradient by the path's next move; False by the length of the path
+            alone.
+        return_convergence_delta: report each step's delta (sum of scores minus change of the attributed
+            function) as "deltas".
         internal_batch_size: points × texts in one graph; planned from memory if not given.
         use_cache: keep the neighbour graph in the user's cache folder (``INSEQ_CACHE``).
     """
@@ -47,7 +52,9 @@ class DiscretizedIntegratedGradients:
     baseline: str | int = attrs.field(default="unk")
     multiply_by_inputs: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
     return_convergence_delta: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    internal_batch_size: int | None = attrs.field(default=None, validator=attrs.validators.optional(at_least_one))
+    internal_batch_size: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(at_least_one)
+    )
     use_cache: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
 
     def __attrs_post_init__(self) -> None:
@@ -75,7 +82,9 @@ class DiscretizedIntegratedGradients:
             change = ctx.scores(path[-1]).double() - ctx.scores(path[0]).double()
             summed = torch.stack([side.double().sum(dim=(1, 2)) for side in total.sides()]).sum(0)
             step_scores["deltas"] = summed - change
-        return ctx.output(total, step_scores=step_scores, notes={"points": len(path), "strategy": self.method})
+        return ctx.output(
+            total, step_scores=step_scores, notes={"points": len(path), "strategy": self.method}
+        )
 
     def _path(self, ctx: TorchContext) -> list[InputTensors]:
         """M points from the baseline to the input, each (B, S, D), (B, L, D)."""
@@ -132,7 +141,11 @@ class DiscretizedIntegratedGradients:
             is_met = np.stack([(near == m[:, None]) for m in met]).any(axis=0)
             cost = cost.masked_fill(torch.as_tensor(is_met, device=cost.device), float("inf"))
             best = cost.argmin(dim=1)
-            stuck = (torch.isinf(cost).all(dim=1) | torch.as_tensor(at == final, device=cost.device)).cpu().numpy()
+            stuck = (
+                (torch.isinf(cost).all(dim=1) | torch.as_tensor(at == final, device=cost.device))
+                .cpu()
+                .numpy()
+            )
             at = np.where(stuck, final, near[np.arange(len(at)), best.cpu().numpy()])
             met.append(at)
             anchor = matrix[torch.as_tensor(at, device=matrix.device)]
@@ -143,7 +156,8 @@ class DiscretizedIntegratedGradients:
 
 
 def monotonic(present: Tensor, end: Tensor, candidates: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
-    """Candidates moved into the box between present point and end: a coordinate outside it goes 1 / n_steps of its way instead.
+    """Candidates moved into the box between present point and end: a coordinate outside it goes 1 / n_steps
+    of its way instead.
 
     Args:
         present: (W, 1, D). end: (D,). candidates: (W, k, D).

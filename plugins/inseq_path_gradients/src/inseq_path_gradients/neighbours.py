@@ -1,8 +1,9 @@
 """The neighbour graph of a vocabulary's embeddings: for a token, the k nearest others.
 
-Rows of the graph are computed when a path first needs them, many at a time, and kept: in memory, and as plain arrays in a file
-under the user's cache folder, whose name contains a hash of the embeddings. A file that is damaged or of other embeddings is
-made again.
+Rows of the graph are computed when a path first needs them, many at a time, and kept: in memory, and as plain
+    arrays in a file
+under the user's cache folder, whose name contains a hash of the embeddings. A file that is damaged or of
+other embeddings is made again.
 Axes: V vocabulary, D hidden, W tokens asked for, k neighbours.
 """
 
@@ -55,7 +56,9 @@ class NeighbourGraph:
         found = []
         for start in range(0, len(tokens), 1024):
             chosen = torch.as_tensor(tokens[start : start + 1024], device=everything.device)
-            distances = squares[None] - 2 * everything[chosen] @ everything.T  # + own square, the same along a row
+            distances = (
+                squares[None] - 2 * everything[chosen] @ everything.T
+            )  # + own square, the same along a row
             distances[torch.arange(len(chosen)), chosen] = float("inf")
             found.append(distances.topk(k, dim=1, largest=False).indices.cpu().numpy())
         return np.concatenate(found)
@@ -81,7 +84,11 @@ class NeighbourGraph:
                 tokens, rows = file["tokens"], file["neighbours"]
             size = self.embeddings.shape[0]
             width = min(self.k, size - 1)
-            fits = tokens.ndim == 1 and rows.shape == (len(tokens), width) and rows.dtype.kind == tokens.dtype.kind == "i"
+            fits = (
+                tokens.ndim == 1
+                and rows.shape == (len(tokens), width)
+                and rows.dtype.kind == tokens.dtype.kind == "i"
+            )
             if fits and rows.size and 0 <= rows.min() and rows.max() < size:
                 self._rows = {int(t): row for t, row in zip(tokens, rows, strict=True)}
         except (OSError, ValueError, KeyError, EOFError):

@@ -1,8 +1,8 @@
 """Sequential integrated gradients: one path a token, with all other tokens in place.
 
-For each position the path runs from the text with that token absent to the text itself, so that no other word ever loses its
-meaning on the way. Nodes of several positions share forward passes, and every pass serves every step.
-Axes: B sequences, R rows, L positions (of either side), D hidden, K nodes in one graph.
+For each position the path runs from the text with that token absent to the text itself, so that no other word
+ever loses its meaning on the way. Nodes of several positions share forward passes, and every pass serves
+every step. Axes: B sequences, R rows, L positions (of either side), D hidden, K nodes in one graph.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import attrs
 import numpy as np
 import torch
-from inseq_core.data.result import MethodOutput
-from inseq_core.torch import InputTensors, TorchContext, planner
 from torch import Tensor
 
+from inseq_core.data.result import MethodOutput
+from inseq_core.torch import InputTensors, TorchContext, planner
 from inseq_path_gradients.parameters import at_least_one
 
 Node = tuple[str, int, float, float]
@@ -26,15 +26,16 @@ Node = tuple[str, int, float, float]
 class SequentialIntegratedGradients:
     """Integrated gradients along one path a token (Enguehard 2023, equation 2).
 
-    Summed over the hidden axis, a token's score is the change of the attributed function when that token alone appears.
+    Summed over the hidden axis, a token's score is the change of the attributed function when that token
+    alone appears.
 
     Args:
         n_steps: nodes of the Gauss–Legendre quadrature on each path, >= 1.
-        baseline: "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text of as many tokens as the input; the paper
-            uses the mask token.
+        baseline: "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text of as many tokens as the
+            input; the paper uses the mask token.
         multiply_by_inputs: multiply the averaged gradient by (embedding - baseline).
-        return_convergence_delta: report, for each step, the largest difference between a token's summed score and the change of
-            the attributed function that it stands for, as the step score "deltas".
+        return_convergence_delta: report, for each step, the largest difference between a token's summed score
+            and the change of the attributed function that it stands for, as the step score "deltas".
         internal_batch_size: nodes × texts in one graph; planned from memory if not given.
     """
 
@@ -42,7 +43,9 @@ class SequentialIntegratedGradients:
     baseline: str | int = "unk"
     multiply_by_inputs: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
     return_convergence_delta: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    internal_batch_size: int | None = attrs.field(default=None, validator=attrs.validators.optional(at_least_one))
+    internal_batch_size: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(at_least_one)
+    )
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
         """(R, S, D) and (R, L, D)."""
@@ -59,7 +62,9 @@ class SequentialIntegratedGradients:
         step_scores = {}
         if self.return_convergence_delta and self.multiply_by_inputs:
             step_scores["deltas"] = largest_gap(ctx, scores, shift, positions)
-        return ctx.output(scores, step_scores=step_scores, notes={"paths": len(positions), "nodes": self.n_steps})
+        return ctx.output(
+            scores, step_scores=step_scores, notes={"paths": len(positions), "nodes": self.n_steps}
+        )
 
     def _nodes(self, side: str, position: int) -> Iterator[Node]:
         points, weights = np.polynomial.legendre.leggauss(self.n_steps)
@@ -68,7 +73,9 @@ class SequentialIntegratedGradients:
 
     def _add(self, ctx: TorchContext, total: InputTensors, nodes: list[Node], shift: InputTensors) -> None:
         """Add each node's weighted gradient at its own position."""
-        copies = [without(ctx.inputs, shift, side, position, 1.0 - alpha) for side, position, alpha, _ in nodes]
+        copies = [
+            without(ctx.inputs, shift, side, position, 1.0 - alpha) for side, position, alpha, _ in nodes
+        ]
         gradients = ctx.step_gradients(stacked(copies))
         for k, (side, position, _, weight) in enumerate(nodes):
             own: Tensor = getattr(gradients, side)[k * ctx.n_rows : (k + 1) * ctx.n_rows, position]
@@ -84,7 +91,9 @@ def moving_positions(shift: InputTensors) -> Iterator[tuple[str, int]]:
                 yield side, position
 
 
-def without(inputs: InputTensors, shift: InputTensors, side: str, position: int, share: float) -> InputTensors:
+def without(
+    inputs: InputTensors, shift: InputTensors, side: str, position: int, share: float
+) -> InputTensors:
     """The inputs with ``share`` of one position's way to the baseline gone."""
     moved: Tensor = getattr(inputs, side).clone()
     moved[:, position] -= share * getattr(shift, side)[:, position]
@@ -93,7 +102,9 @@ def without(inputs: InputTensors, shift: InputTensors, side: str, position: int,
 
 def stacked(copies: list[InputTensors]) -> InputTensors:
     """K copies of the batch, one after the other."""
-    return copies[0].with_sides(tuple(torch.cat(sides) for sides in zip(*(c.sides() for c in copies), strict=True)))
+    return copies[0].with_sides(
+        tuple(torch.cat(sides) for sides in zip(*(c.sides() for c in copies), strict=True))
+    )
 
 
 def largest_gap(

@@ -1,7 +1,7 @@
 """DeepLIFT on the model's real non-linearities, for every step at once.
 
-Input and reference run as one batch under the rescale rule (``rules.Rescale``); the engine's all-steps backward pass then
-gives every step's multipliers, and score = multiplier × (input - reference).
+Input and reference run as one batch under the rescale rule (``rules.Rescale``); the engine's all-steps
+backward pass then gives every step's multipliers, and score = multiplier × (input - reference).
 Axes: B sequences, T steps, R rows, S source positions, L target positions, D hidden.
 """
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import attrs
 import torch
+from torch import Tensor
+
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import InvalidArgumentError
 from inseq_core.torch import TorchContext
 from inseq_core.torch.gradients import LayerPoint, StepGradients, step_gradients
 from inseq_core.torch.layers import layer_output, named_module
-from torch import Tensor
-
 from inseq_propagation.mode import RuleMode
 from inseq_propagation.rules import Rescale
 
@@ -26,14 +26,18 @@ from inseq_propagation.rules import Rescale
 class DeepLift:
     """DeepLIFT with the rescale rule on every non-linearity (Shrikumar et al. 2017, equations 3 and 8).
 
-    Which rule applies where: activations, as modules or functions, by Δout / Δin; products of two varying factors (gates,
-    attention scores, attention times values) by the mean of the other factor; softmax and normalisations taken apart into
-    those; linear layers by their weights; the attributed function by the same rules. Where tokens are sorted to the experts of
-    a mixture there is no pair to compare and the derivative is used: the delta then says how much is missing.
+    Which rule applies where: activations, as modules or functions, by Δout / Δin; products of two varying
+        factors (gates,
+    attention scores, attention times values) by the mean of the other factor; softmax and normalisations
+    taken apart into those; linear layers by their weights; the attributed function by the same rules. Where
+    tokens are sorted to the experts of a mixture there is no pair to compare and the derivative is used: the
+        delta then says how much is missing.
 
     Args:
-        return_convergence_delta: report each step's delta (sum of scores minus change of the attributed function).
-        baseline: "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text of as many tokens as the input.
+        return_convergence_delta: report each step's delta (sum of scores minus change of the attributed
+            function).
+        baseline: "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text of as many tokens as the
+            input.
     """
 
     return_convergence_delta: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
@@ -43,7 +47,9 @@ class DeepLift:
         """(R, S, D) and (R, L, D)."""
         inputs, baseline = ctx.inputs, ctx.baseline(self.baseline)
         mode = RuleMode(Rescale())
-        both = inputs.with_sides(tuple(torch.cat(pair) for pair in zip(inputs.sides(), baseline.sides(), strict=True)))
+        both = inputs.with_sides(
+            tuple(torch.cat(pair) for pair in zip(inputs.sides(), baseline.sides(), strict=True))
+        )
         dense = paired_gradients(ctx, mode, source=both.source, target=both.target)
         texts = len(ctx.batch)
         multipliers = inputs.with_sides(
@@ -51,7 +57,11 @@ class DeepLift:
         ).of(by_row=True)
         scores = multipliers * (inputs - baseline)
         deltas = sum_of(scores.sides()) - change(dense.scores)
-        return ctx.output(scores, step_scores=self._deltas(deltas), notes={"rules": dict(mode.coverage.ruled), "without_rule": dict(mode.coverage.plain)})
+        return ctx.output(
+            scores,
+            step_scores=self._deltas(deltas),
+            notes={"rules": dict(mode.coverage.ruled), "without_rule": dict(mode.coverage.plain)},
+        )
 
     def _deltas(self, deltas: Tensor) -> dict[str, Tensor]:
         return {"deltas": deltas} if self.return_convergence_delta else {}
@@ -64,8 +74,8 @@ class LayerDeepLift:
     The rules are those of ``deeplift``.
 
     Args:
-        target_layer: name of a module of the encoder or decoder, the module, or a list of them; the token embeddings if
-            not given.
+        target_layer: name of a module of the encoder or decoder, the module, or a list of them; the token
+            embeddings if not given.
         return_convergence_delta: report each step's delta as the step score "deltas".
         baseline: see deeplift.
     """
@@ -119,9 +129,16 @@ class LayerDeepLift:
 
 
 def paired_gradients(
-    ctx: TorchContext, mode: RuleMode, *, source: Tensor | None, target: Tensor | None, at: LayerPoint | None = None
+    ctx: TorchContext,
+    mode: RuleMode,
+    *,
+    source: Tensor | None,
+    target: Tensor | None,
+    at: LayerPoint | None = None,
 ) -> StepGradients:
-    """Multipliers of the batch followed by its reference, (2 B, T, …), from one pass under the mode's rules."""
+    """Multipliers of the batch followed by its reference, (2 B, T, …), from one pass under the mode's
+    rules.
+    """
     batch = ctx.batch.take(list(range(len(ctx.batch))) * 2)
     grid = ctx.grid.repeated(2, len(ctx.batch))
     return step_gradients(

@@ -1,7 +1,7 @@
 """Which torch function falls under which rule.
 
-The table maps the functions that modelling files call to a reading of their arguments; the rule set decides what happens.
-A reading returns None where the rule does not apply (a product with a constant is linear).
+The table maps the functions that modelling files call to a reading of their arguments; the rule set decides
+what happens. A reading returns None where the rule does not apply (a product with a constant is linear).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ Varies = Callable[[Any], bool]
 Reading = Callable[[RuleSet, Any, tuple[Any, ...], Mapping[str, Any], Varies], Tensor | None]
 
 
-def _elementwise(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _elementwise(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     """A function of one varying tensor, entry by entry; everything else it takes is constant."""
     if sum(map(varies, args)) != 1 or any(map(varies, kwargs.values())) or not varies(args[0]):
         return None
@@ -29,34 +31,48 @@ def _elementwise(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mappi
     return rules.elementwise(lambda x: func(x, *args[1:], **own), args[0])
 
 
-def _extreme(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
-    """max or min of a varying and a constant tensor: elementwise in the first. (Along an axis there is no rule.)"""
+def _extreme(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
+    """max or min of a varying and a constant tensor: elementwise in the first. (Along an axis there is no
+    rule.)
+    """
     if len(args) != 2 or kwargs or not isinstance(args[1], Tensor) or varies(args[0]) == varies(args[1]):
         return None
     moving, fixed = (args[0], args[1]) if varies(args[0]) else (args[1], args[0])
     return rules.elementwise(lambda x: func(x, fixed.expand_as(moving)), moving)
 
 
-def _power(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
-    return None if kwargs.get("exponent", args[1] if len(args) > 1 else 1) == 1 else _elementwise(
-        rules, func, args, kwargs, varies
+def _power(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
+    return (
+        None
+        if kwargs.get("exponent", args[1] if len(args) > 1 else 1) == 1
+        else _elementwise(rules, func, args, kwargs, varies)
     )
 
 
-def _product(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _product(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     if len(args) < 2 or not (varies(args[0]) and varies(args[1])):
         return None
     return rules.product(lambda a, b: func(a, b, *args[2:], **kwargs), args[0], args[1])
 
 
-def _einsum(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _einsum(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     operands = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
     if len(operands) != 2 or not all(map(varies, operands)):
         return None
     return rules.product(lambda a, b: torch.einsum(args[0], a, b), operands[0], operands[1])
 
 
-def _quotient(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _quotient(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     """a / b: the product of a with b's reciprocal, where b varies."""
     if kwargs.get("rounding_mode") is not None or len(args) < 2 or not varies(args[1]):
         return None
@@ -64,11 +80,15 @@ def _quotient(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[
     return rules.product(operator.mul, args[0], inverse) if varies(args[0]) else args[0] * inverse
 
 
-def _reversed_quotient(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _reversed_quotient(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     return _quotient(rules, func, (args[1], args[0]), kwargs, varies)
 
 
-def _fused_product(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _fused_product(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     """beta · c + alpha · a @ b, as one function (BLOOM's scores)."""
     given = {**dict(zip(("input", "batch1", "batch2"), args, strict=False)), **kwargs}
     a, b = given["batch1"], given["batch2"]
@@ -78,17 +98,23 @@ def _fused_product(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Map
     return product + given["input"] * kwargs.get("beta", 1)
 
 
-def _softmax(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _softmax(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     x, dim = _float(args, kwargs)
     return rules.softmax(x, dim)
 
 
-def _log_softmax(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _log_softmax(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     x, dim = _float(args, kwargs)
     return x - rules.logsumexp(x, dim)
 
 
-def _logsumexp(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _logsumexp(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     dim = kwargs.get("dim", args[1] if len(args) > 1 else -1)
     if not isinstance(dim, int):
         if len(dim) != 1:
@@ -106,14 +132,18 @@ def _float(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, in
     return x, dim
 
 
-def _layer_norm(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _layer_norm(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     names = ("input", "normalized_shape", "weight", "bias", "eps")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     eps = given.get("eps", 1e-5)
     return _affine(rules, given, eps, centre=True)
 
 
-def _rms_norm(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _rms_norm(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     names = ("input", "normalized_shape", "weight", "eps")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     eps = given.get("eps")
@@ -130,7 +160,9 @@ def _affine(rules: RuleSet, given: Mapping[str, Any], eps: float, centre: bool) 
     return normal if given.get("bias") is None else normal + given["bias"]
 
 
-def _attention(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies) -> Any:
+def _attention(
+    rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varies: Varies
+) -> Any:
     """Scaled dot-product attention taken apart: scores, mask, softmax, values."""
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -139,7 +171,14 @@ def _attention(rules: RuleSet, func: Any, args: tuple[Any, ...], kwargs: Mapping
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
     scale = given.get("scale") or 1 / math.sqrt(query.shape[-1])
-    scores = _pair_product(rules, torch.matmul, query * scale, key.transpose(-2, -1), varies(given["query"]), varies(given["key"]))
+    scores = _pair_product(
+        rules,
+        torch.matmul,
+        query * scale,
+        key.transpose(-2, -1),
+        varies(given["query"]),
+        varies(given["key"]),
+    )
     mask = given.get("attn_mask")
     if given.get("is_causal"):
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()

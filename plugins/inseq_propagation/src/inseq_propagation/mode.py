@@ -1,9 +1,10 @@
 """The mode that applies a rule set: functions are seen as they are called, tensors are followed as they go.
 
-A ``TorchFunctionMode`` sees the functions that a model calls, whatever its modelling file looks like. Nothing is patched, and
-nothing is left behind. A tensor that varies with the input, and whose leading axis still holds the input in its first half and
-the reference in its second, is *paired*; rules apply to paired tensors. Where the structure is lost (tokens sorted to the
-experts of a mixture) there is nothing to compare, and the plain derivative remains: ``Coverage`` counts it.
+A ``TorchFunctionMode`` sees the functions that a model calls, whatever its modelling file looks like. Nothing
+is patched, and nothing is left behind. A tensor that varies with the input, and whose leading axis still
+holds the input in its first half and the reference in its second, is *paired*; rules apply to paired tensors.
+Where the structure is lost (tokens sorted to the experts of a mixture) there is nothing to compare, and the
+plain derivative remains: ``Coverage`` counts it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ MOVES = frozenset({
 
 PERMUTES = frozenset({Tensor.permute, torch.permute, torch.movedim, Tensor.movedim})
 
-SELECTS = frozenset({Tensor.__getitem__, torch.index_select, Tensor.index_select, torch.select, Tensor.select})
+SELECTS = frozenset(
+    {Tensor.__getitem__, torch.index_select, Tensor.index_select, torch.select, Tensor.select}
+)
 
 ALONG = frozenset({
     torch.cat, torch.concat, torch.stack, torch.split, Tensor.split, torch.chunk, Tensor.chunk, torch.flip, Tensor.flip,
@@ -50,7 +53,9 @@ ALONG = frozenset({
 REPEATS = frozenset({Tensor.repeat, torch.tile, Tensor.tile})
 
 RESTORES = frozenset({Tensor.index_add_, Tensor.index_add, torch.index_add})
-"""Functions that put entries back to where they came from: the leading axis is that of the whole batch again."""
+"""Functions that put entries back to where they came from: the leading axis is that of the whole batch
+again.
+"""
 
 
 def varies(x: Any) -> bool:
@@ -65,7 +70,9 @@ def is_paired(x: Any) -> bool:
 
 @attrs.define
 class Coverage:
-    """What the rules met: functions by name with a rule applied, and those where only the derivative was left."""
+    """What the rules met: functions by name with a rule applied, and those where only the derivative was
+    left.
+    """
 
     ruled: dict[str, int] = attrs.field(factory=dict)
     plain: dict[str, int] = attrs.field(factory=dict)
@@ -115,15 +122,18 @@ class RuleMode(TorchFunctionMode):
         return _tagged(result, keeps)
 
     def _through_custom(self, x: Any) -> Any:
-        """The result of a custom ``autograd.Function`` of one tensor (BLOOM's GELU) under the elementwise rule.
+        """The result of a custom ``autograd.Function`` of one tensor (BLOOM's GELU) under the elementwise
+        rule.
 
-        Such functions call no torch function that a mode could see; what they saved for their backward pass is their input,
-        if calling them on it again gives their result.
+        Such functions call no torch function that a mode could see; what they saved for their backward pass
+        is their input, if calling them on it again gives their result.
         """
         if not (isinstance(x, Tensor) and is_paired(x) and _is_custom(x)):
             return x
         node: Any = x.grad_fn
-        saved = [t for t in node.saved_tensors if isinstance(t, Tensor) and t.shape == x.shape and t.requires_grad]
+        saved = [
+            t for t in node.saved_tensors if isinstance(t, Tensor) and t.shape == x.shape and t.requires_grad
+        ]
         function = getattr(type(node), "_forward_cls", None)
         if len(saved) != 1 or function is None or not torch.equal(function.apply(saved[0].detach()), x):
             self._count(self.coverage.plain, type(node))
@@ -151,16 +161,27 @@ def _tagged(result: Any, paired: bool) -> Any:
     return tree_map(tag, result)
 
 
-def keeps_pairs(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varying: list[Tensor], result: Any) -> bool:
-    """Whether the halves of the leading axis are still input and reference after ``func``; False where in doubt."""
+def keeps_pairs(
+    func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], varying: list[Tensor], result: Any
+) -> bool:
+    """Whether the halves of the leading axis are still input and reference after ``func``; False where in
+    doubt.
+    """
     first = varying[0]
     if func in SELECTS:
         return _selects_pairs(func, args, kwargs)
     if func in MOVES:
-        axes = [kwargs.get("dim0", args[1] if len(args) > 1 else 0), kwargs.get("dim1", args[2] if len(args) > 2 else 0)]
+        axes = [
+            kwargs.get("dim0", args[1] if len(args) > 1 else 0),
+            kwargs.get("dim1", args[2] if len(args) > 2 else 0),
+        ]
         return not _leading(first, axes)
     if func in PERMUTES:
-        order = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else (args[1:] or kwargs.get("dims", (1,)))
+        order = (
+            args[1]
+            if len(args) == 2 and isinstance(args[1], (tuple, list))
+            else (args[1:] or kwargs.get("dims", (1,)))
+        )
         return bool(order[0] in (0, -first.dim()))
     if func in ALONG:
         position = 2 if func in (torch.split, Tensor.split, torch.chunk, Tensor.chunk, torch.roll, Tensor.roll,

@@ -1,9 +1,12 @@
 """Backward rules: what the gradient is replaced by, function by function, while a forward pass is recorded.
 
-A rule returns the same value as the function, with another graph behind it: a *surrogate* that is linear in the inputs, whose
-coefficients are the rule's multipliers. What is linear already (linear layers, sums, reshapes) keeps its derivative.
+A rule returns the same value as the function, with another graph behind it: a *surrogate* that is linear in
+    the inputs, whose
+coefficients are the rule's multipliers. What is linear already (linear layers, sums, reshapes) keeps its
+derivative.
 
-The rules here compare an input with a reference, so the two run as one batch: the first half of the leading axis is the
+The rules here compare an input with a reference, so the two run as one batch: the first half of the leading
+    axis is the
 input, the second half the reference.
 Axes: the leading axis holds 2 K entries, K of the input and K of the reference.
 """
@@ -20,7 +23,9 @@ from torch import Tensor
 
 
 class RuleSet(Protocol):
-    """What happens backward through the functions that are not linear. Each returns the function's value with a new graph."""
+    """What happens backward through the functions that are not linear. Each returns the function's value with
+    a new graph.
+    """
 
     def elementwise(self, fn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """``fn(x)``, where each entry of the result depends on the same entry of ``x``."""
@@ -47,12 +52,15 @@ class RuleSet(Protocol):
 class Rescale:
     """DeepLIFT's rescale rule (Shrikumar et al. 2017, section 3.5.1), with the midpoint rule for products.
 
-    - elementwise: the multiplier is Δout / Δin between input and reference, the derivative where Δin vanishes;
-    - products of two varying factors: Δ(ab) = ā Δb + b̄ Δa with the mean of each factor over input and reference, exact;
+    - elementwise: the multiplier is Δout / Δin between input and reference, the derivative where Δin
+        vanishes;
+    - products of two varying factors: Δ(ab) = ā Δb + b̄ Δa with the mean of each factor over input and
+        reference, exact;
     - softmax: exp by the elementwise rule, then the product with the reciprocal of the sum;
     - normalisation: centring (linear), the mean square, its inverse root and the product by the rules above.
 
-    Every rule sends the whole difference on, so a step's scores sum to the difference of its attributed function.
+    Every rule sends the whole difference on, so a step's scores sum to the difference of its attributed
+    function.
 
     Args:
         smallest: |Δin| relative to the size of the entry under which the derivative is used.
