@@ -59,8 +59,12 @@ class PositionError(InvalidArgumentError):
     """Attributed positions that are empty or out of range."""
 
 
-class StepShapeError(InseqError, ValueError):
-    """A step function that did not return one value per attributed step."""
+class StepFunctionError(InseqError, ValueError):
+    """A step function that failed, or changed what it was given."""
+
+
+class StepShapeError(StepFunctionError):
+    """A step function that did not return one number per attributed step."""
 
 
 class MethodOutputError(InseqError, ValueError):

@@ -22,7 +22,8 @@ from inseq_core.run.binding import argument_dict, share_out
 from inseq_core.run.encoding import Encoding, TextTools
 from inseq_core.run.engine import attribute
 from inseq_core.run.loading import load_adapter, optional_taker
-from inseq_core.run.request import DEFAULT_FUNCTION, Options, build_request, check_capabilities, find_function
+from inseq_core.run.options import Options
+from inseq_core.run.request import DEFAULT_FUNCTION, build_request, check_capabilities, find_function
 
 
 class AttributionModel(TextTools):
@@ -70,6 +71,9 @@ class AttributionModel(TextTools):
         clean_special_chars: bool = False,
         generation_args: Mapping[str, Any] | None = None,
         *,
+        attribute_span: str | Sequence[str | None] | None = None,
+        steps: str | tuple[int, int] = "each",
+        weight_by: str | Callable[..., Any] | None = None,
         seed: int | None = None,
         features: Any = None,
         removal: Any = None,
@@ -103,6 +107,13 @@ class AttributionModel(TextTools):
             skip_special_tokens: leave special tokens out of the input, and out of the end of the output.
             clean_special_chars: show tokens without the tokenizer's marks.
             generation_args: arguments of the model's ``generate``.
+            attribute_span: instead of positions a piece of the output, whose tokens are attributed; one for all
+                texts, or a list with one each. It must stand in the output once.
+            steps: "each" attributed step is explained, or with "sum" one sum of the attributed function over all of
+                them, at the cost of one step: one column, at the last of the positions. A pair (start, end) is "sum"
+                over these positions.
+            weight_by: multiply the aggregated scores of each step by this step score (such as "entropy"), as
+                ``out.weight_attributions`` does.
             seed: what every random draw of the call derives from; 0 by default.
             features: what removal methods remove as a whole: "token", "word", a kind of segment, or a
                 function.
@@ -125,7 +136,7 @@ class AttributionModel(TextTools):
             UnknownNameError: no such method or step function.
             CapabilityError: the method needs what the model does not give.
             ForcedTextError, TextTooLongError, PositionError: texts and positions that do not fit.
-            MethodOutputError, StepShapeError, NonFiniteScoreError: a method, function or model that broke its
+            MethodOutputError, StepFunctionError, NonFiniteScoreError: a method, function or model that broke its
                 contract.
         """
         options = Options(
@@ -147,6 +158,9 @@ class AttributionModel(TextTools):
             keep_granular=keep_granular,
             truncation=truncation,
             chat_template_args=chat_template_args,
+            attribute_span=attribute_span,
+            steps=steps,
+            weight_by=weight_by,
         )
         request = build_request(
             self,

@@ -12,7 +12,7 @@ CHAT = [{"role": "man", "content": "the dog"}]
 def refuse(name):
     """A check of a step function that refuses everything."""
 
-    def check(arguments, request):
+    def check(arguments, request, is_attributed_fn):
         raise errors.InvalidArgumentError(f"{name} refuses {request.profile.name}")
 
     return check

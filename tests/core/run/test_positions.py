@@ -5,6 +5,7 @@ import pytest
 from inseq_core.data.batch import EncodedText
 from inseq_core.errors import InvalidArgumentError, PositionError
 from inseq_core.run.positions import attributed_spans, check_positions
+from inseq_core.testing.toys import BagModel
 
 TEXT = EncodedText(target_ids=range(10), prompt_length=4)
 
@@ -23,14 +24,14 @@ TEXT = EncodedText(target_ids=range(10), prompt_length=4)
 )
 def test_positions_count_in_ids_from_either_end_with_an_exclusive_end(start, end, span):
     """The convention of the peer for decoder-only models, here for all."""
-    assert attributed_spans([TEXT], [start], [end]) == (span,)
+    assert attributed_spans(BagModel(), [TEXT], [start], [end]) == (span,)
 
 
 def test_each_text_counts_from_its_own_end():
     """In a padded batch the end of the longest text is not the end of the others."""
     short = EncodedText(target_ids=range(6), prompt_length=3)
 
-    assert attributed_spans([TEXT, short], [-1, -1], [None, None]) == ((9, 10), (5, 6))
+    assert attributed_spans(BagModel(), [TEXT, short], [-1, -1], [None, None]) == ((9, 10), (5, 6))
 
 
 @pytest.mark.parametrize(
@@ -50,13 +51,13 @@ def test_each_text_counts_from_its_own_end():
 def test_positions_out_of_the_text_or_without_a_step_are_refused(start, end, said):
     """A clamped position would explain another token than the one asked for."""
     with pytest.raises(PositionError, match=said):
-        attributed_spans([TEXT], [start], [end])
+        attributed_spans(BagModel(), [TEXT], [start], [end])
 
 
 def test_a_text_to_which_nothing_was_added_says_so():
     """An empty table would be a riddle."""
     with pytest.raises(PositionError, match="Nothing was generated") as error:
-        attributed_spans([EncodedText(target_ids=range(4), prompt_length=4)], [None], [None])
+        attributed_spans(BagModel(), [EncodedText(target_ids=range(4), prompt_length=4)], [None], [None])
 
     assert "max_new_tokens" in str(error.value)
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from inseq_core.contracts.step_function import BoundStepFunction, ForwardOutput, StepFunctionArgs
+from inseq_core.contracts.step_function import BoundStepFunction, ForwardOutput, StepCall, StepFunctionArgs
 from inseq_core.data.batch import EncodedText, TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.hooks import step_functions
@@ -21,8 +21,7 @@ def args_of(logits, targets=TARGETS):
     texts = [EncodedText(target_ids=[0, target]) for target in targets]
     batch = TokenBatch.of(texts, 0)
     return StepFunctionArgs(
-        attribution_model=None,
-        adapter=BagModel(),
+        call=StepCall(adapter=BagModel()),
         forward_output=ForwardOutput(logits=logits[:, None, :]),
         batch=batch,
         grid=StepGrid.of(batch, [(1, 2)] * len(texts)),
@@ -81,7 +80,7 @@ def test_numpy_and_torch_agree(name):
 
     import attrs
 
-    values = find_function(name).function(attrs.evolve(args, adapter=TorchToy()))
+    values = find_function(name).function(attrs.evolve(args, call=StepCall(adapter=TorchToy())))
 
     np.testing.assert_allclose(values.numpy(), evaluate(name, logits), rtol=1e-12)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -232,8 +233,18 @@ class ModelAdapter(abc.ABC):
     def free_memory(self) -> None:
         """Give back what the framework caches, after an out-of-memory error."""
 
-    def dropout(self) -> Any:
-        """A ``with`` block in which dropout is active; the model's mode is restored after it."""
+    def quiet(self) -> AbstractContextManager[None]:
+        """A ``with`` block in which the model is in its mode for prediction; its own mode is restored after it."""
+        return nullcontext()
+
+    def dropout(self, seed: int | None = None) -> AbstractContextManager[int]:
+        """A ``with`` block in which dropout is active; the model's mode is restored after it.
+
+        Gives the number of places in the model at which something is dropped, 0 for a model without dropout.
+
+        Args:
+            seed: of the draws; the framework's global generator is left as it was. None draws from that.
+        """
         from inseq_core.errors import CapabilityError
 
         raise CapabilityError(f"{self.profile.framework} models cannot switch dropout on ({self.profile.name}).")

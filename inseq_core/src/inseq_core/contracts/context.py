@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 
 from inseq_core.contracts.removal import RemovalWay, RowFunction, aligned_table, removal_scores, score_table
-from inseq_core.contracts.step_function import BoundStepFunction, StepFunctionArgs
+from inseq_core.contracts.step_function import BoundStepFunction, ForwardOutput, StepCall, StepFunctionArgs
 from inseq_core.data.batch import BoolArray, EncodedText, IntArray, TokenBatch
 from inseq_core.data.features import FeatureSet
 from inseq_core.data.result import MethodOutput
@@ -39,10 +39,8 @@ class ContextRequest:
         include_eos_baseline: baselines replace EOS too.
         features: one set of features a sequence; None for methods that do not remove.
         removal: how features are removed.
-        seed: what every draw of the call derives from.
         full_texts: the uncut texts, sequence by sequence; draws are keyed on them so that chunking changes nothing.
-        attribution_model: the user's model object, for step functions.
-        cache: shared within one call of ``attribute``.
+        call: what the whole call of ``attribute`` shares: seed, cache, the user's model.
     """
 
     batch: TokenBatch
@@ -52,10 +50,18 @@ class ContextRequest:
     include_eos_baseline: bool = False
     features: tuple[FeatureSet, ...] | None = None
     removal: RemovalWay = attrs.field(factory=RemovalWay)
-    seed: int = 0
     full_texts: tuple[EncodedText, ...] = ()
-    attribution_model: Any = None
-    cache: MutableMapping[Any, Any] = attrs.field(factory=dict)
+    call: StepCall
+
+    @property
+    def seed(self) -> int:
+        """What every draw of the call derives from."""
+        return self.call.seed
+
+    @property
+    def cache(self) -> MutableMapping[Any, Any]:
+        """Shared within one call of ``attribute``."""
+        return self.call.cache
 
 
 class AttributionContext:
@@ -146,19 +152,32 @@ class AttributionContext:
     def args(self, output: Any, batch: TokenBatch, grid: StepGrid) -> StepFunctionArgs:
         """Step function arguments for rows of ``batch`` that the model has answered with ``output``."""
         return StepFunctionArgs(
-            attribution_model=self.request.attribution_model,
-            adapter=self.adapter,
-            forward_output=output,
-            batch=batch,
-            grid=grid,
-            cache=self.request.cache,
-            is_attributed_fn=True,
+            call=self.request.call, forward_output=output, batch=batch, grid=grid, is_attributed_fn=True
         )
+
+    def score_of(self, batch: TokenBatch, grid: StepGrid, output: ForwardOutput) -> Any:
+        """(R,) attributed function of the rows of ``grid``, from the model's output at ``grid.scored``."""
+        values = self.request.attributed(self.args(output, batch, grid.scored))
+        return values if grid.span_ids is None else self.row_sums(values, grid)
+
+    def row_sums(self, values: Any, grid: StepGrid) -> Any:
+        """(K,) values of the scored tokens -> (R,) their sums over each row."""
+        numbers = self.adapter.to_numpy(values).astype(np.float64)
+        return self.adapter.as_array(np.bincount(grid.owner, weights=numbers, minlength=len(grid)))
 
     def scores(self) -> Any:
         """(R,) attributed function of every row, from one forward pass; the framework's array."""
-        output = self.adapter.forward_rows(self.batch, self.grid)
-        return self.request.attributed(self.args(output, self.batch, self.grid))
+        return self.score_of(self.batch, self.grid, self.adapter.forward_rows(self.batch, self.grid.scored))
+
+    def _by_token(self) -> AttributionContext:
+        """The same texts with every scored token as a row of its own."""
+        return type(self)(self.adapter, attrs.evolve(self.request, grid=self.grid.scored))
+
+    def _summed(self, scores: np.ndarray) -> np.ndarray:
+        """(P, K) -> (P, R)."""
+        sums = np.zeros((len(scores), self.n_rows))
+        np.add.at(sums, (slice(None), self.grid.owner), scores)
+        return sums
 
     def removal_scores(self, kept: np.ndarray) -> np.ndarray:
         """Attributed function of every row for P versions of the text with features removed.
@@ -169,7 +188,10 @@ class AttributionContext:
         Returns:
             (P, R) float64. A row sees only what stands before it: features at or after it change nothing.
         """
-        return removal_scores(self, np.asarray(kept, dtype=np.bool_))
+        kept = np.asarray(kept, dtype=np.bool_)
+        if self.grid.span_ids is not None:
+            return self._summed(removal_scores(self._by_token(), kept))
+        return removal_scores(self, kept)
 
     def version_scores(
         self, texts: Sequence[EncodedText], of: IntArray | None = None, function: RowFunction | None = None
@@ -184,6 +206,10 @@ class AttributionContext:
         Returns:
             (P, R) float64.
         """
+        if self.grid.span_ids is not None:
+            by_token = self._by_token()
+            of = None if of is None else of[:, self.grid.owner]
+            return self._summed(score_table(by_token, aligned_table(by_token, texts, of), function))
         return score_table(self, aligned_table(self, texts, of), function)
 
     # -- what comes back ----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,9 @@ import attrs
 import numpy as np
 from array_api_compat import array_namespace
 
-from inseq_core.data.batch import TokenBatch
+from inseq_core.data.batch import EncodedText, TokenBatch
 from inseq_core.data.steps import StepGrid
-from inseq_core.errors import StepShapeError
+from inseq_core.errors import InseqError, MeaningWarning, StepFunctionError, StepShapeError
 
 if TYPE_CHECKING:
     from inseq_core.contracts.adapter import ModelAdapter
@@ -40,25 +41,77 @@ class ForwardOutput:
 
 
 @attrs.frozen(kw_only=True, eq=False)
+class StepCall:
+    """What every evaluation of a step function within one call of ``attribute`` shares.
+
+    Attributes:
+        adapter: the framework side.
+        attribution_model: the user's ``AttributionModel`` (``output2logits``, ``encode``, …).
+        inputs: what the user gave as inputs, texts or chats.
+        texts: the same in ids, whole, with their outputs; rows know which is theirs by ``batch.origin``.
+        spans: ``[start, end)`` of the attributed target positions of each text.
+        encode: an input text or chat in ids, in the way of this call.
+        seed: what every draw of the call derives from.
+        cache: see ``once``.
+    """
+
+    adapter: ModelAdapter
+    attribution_model: Any = None
+    inputs: tuple[Any, ...] = ()
+    texts: tuple[EncodedText, ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
+    encode: Callable[[Any], Any] | None = None
+    seed: int = 0
+    cache: MutableMapping[Any, Any] = attrs.field(factory=dict)
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """``make()`` the first time ``key`` is asked for within one call of ``attribute``; the same object after that."""
+        if key not in self.cache:
+            self.cache[key] = make()
+        return self.cache[key]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Prepared:
+    """What a step function has to say about a call before it is evaluated.
+
+    Attributes:
+        labels: for each text, target position -> what results show in place of the token, where the function is the
+            one that is explained ("she → he").
+        notes: plain facts for the results' info.
+    """
+
+    labels: tuple[Mapping[int, str], ...] = ()
+    notes: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True, eq=False)
 class StepFunctionArgs:
     """Everything a step function may look at; one row a step.
 
     Attributes:
-        attribution_model: the ``AttributionModel`` of the call (``output2logits``, ``encode``, …).
-        adapter: the framework side.
+        call: what the whole call shares: model, texts, cache.
         forward_output: ``logits`` (R, 1, V).
-        batch, grid: texts in ids, and which (sequence, position) each row is.
-        cache: shared by every evaluation within one call of ``attribute``; see ``once``.
+        batch, grid: texts in ids, and which (sequence, position) each row is. The batch may hold a part of the call's
+            texts, cut to what the rows look at, or versions of them with features removed.
         is_attributed_fn: True while it is the function that is explained, False while it is a step score.
     """
 
-    attribution_model: Any
-    adapter: ModelAdapter
+    call: StepCall
     forward_output: ForwardOutput
     batch: TokenBatch
     grid: StepGrid
-    cache: MutableMapping[Any, Any] = attrs.field(factory=dict)
     is_attributed_fn: bool = False
+
+    @property
+    def attribution_model(self) -> Any:
+        """The user's ``AttributionModel``."""
+        return self.call.attribution_model
+
+    @property
+    def adapter(self) -> ModelAdapter:
+        """The framework side."""
+        return self.call.adapter
 
     @property
     def logits(self) -> Any:
@@ -111,15 +164,15 @@ class StepFunctionArgs:
         return self.adapter.embed(self.decoder_input_ids, side="target")
 
     def row(self, row: int) -> StepFunctionArgs:
-        """The same for one row alone."""
+        """The same for one row alone, as if its text were the only one and ended there."""
+        grid = self.grid.take([row])
+        batch = self.batch.take(grid.sequence).truncated(grid.prefix_length)
         output = ForwardOutput(logits=self.forward_output.logits[row : row + 1])
-        return attrs.evolve(self, forward_output=output, grid=self.grid.take([row]))
+        return attrs.evolve(self, forward_output=output, batch=batch, grid=attrs.evolve(grid, sequence=[0]))
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """``make()`` the first time ``key`` is asked for within one call of ``attribute``; the same object after that."""
-        if key not in self.cache:
-            self.cache[key] = make()
-        return self.cache[key]
+        return self.call.once(key, make)
 
     def _prefix(self, values: np.ndarray, fill: int) -> np.ndarray:
         width = self.grid.prefix_length
@@ -170,42 +223,124 @@ class BoundStepFunction:
         return takes_args_record(self.function)
 
     def __call__(self, args: StepFunctionArgs) -> Any:
-        """(R,) values.
+        """(R,) values, each of its own row alone.
+
+        A function that mixes rows without saying so (``rowwise=False``) is found out by its first and last row, once a
+        call, and run row by row from then on.
 
         Raises:
-            StepShapeError: the function returned something else than one value a row.
+            StepShapeError: the function returned something else than one number a row.
+            StepFunctionError: it failed, or changed what it was given.
         """
-        if self.rowwise or len(args.grid) == 1:
+        if len(args.grid) <= 1:
             return self._evaluate(args)
+        keeps_rows_apart = ("keeps rows apart", self)
+        if self.rowwise and args.call.cache.get(keeps_rows_apart, True):
+            values = self._evaluate(args)
+            if args.once(keeps_rows_apart, lambda: not self._mixes_rows(args, values)):
+                return values
         rows = [self._evaluate(args.row(r)) for r in range(len(args.grid))]
         return array_namespace(rows[0]).concat(rows)
 
+    def _mixes_rows(self, args: StepFunctionArgs, values: Any) -> bool:
+        """Whether the first or last row alone has another value than among the others."""
+        among = args.adapter.to_numpy(values).astype(np.float64)
+        for row in (0, len(args.grid) - 1):
+            alone = [
+                args.adapter.to_numpy(self._evaluate(args.row(row))).astype(np.float64)[0] for _ in range(2)
+            ]
+            is_random = not np.isclose(alone[0], alone[1], equal_nan=True)
+            if not is_random and not np.isclose(alone[0], among[row], rtol=1e-3, atol=1e-6, equal_nan=True):
+                warnings.warn(
+                    f"Step function {self.name!r} mixes rows: its value at a step depends on the other steps "
+                    f"({among[row]:.4g} among {len(args.grid)}, {alone[0]:.4g} alone). It is run step by step.\n"
+                    "  Register it with rowwise=False if that is meant.",
+                    MeaningWarning,
+                    stacklevel=2,
+                )
+                return True
+        return False
+
     def _evaluate(self, args: StepFunctionArgs) -> Any:
-        if self.takes_args_record:
-            values = self.function(args, **self.arguments)
-        else:
-            values = self.function(**documented_keywords(self.function, args), **self.arguments)
-        shape = tuple(getattr(values, "shape", ()))
+        args = attrs.evolve(args, forward_output=_protected(args.forward_output))
+        logits = args.forward_output.logits
+        version = _version(logits)
+        try:
+            if self.takes_args_record:
+                values = self.function(args, **self.arguments)
+            else:
+                values = self.function(**documented_keywords(self.function, args), **self.arguments)
+        except InseqError:
+            raise
+        except Exception as error:
+            if args.adapter.is_out_of_memory(error):
+                raise
+            raise StepFunctionError(
+                f"step function {self.name!r} failed: {type(error).__name__}: {error}\n"
+                "  It is given arrays of one row a step, which it must not change in place."
+            ) from error
+        if _version(logits) != version:
+            raise StepFunctionError(
+                f"step function {self.name!r} changed the model's logits in place, which other functions read too.\n"
+                "  Work on a copy: logits.clone()."
+            )
+        return self._checked(values, len(args.grid))
+
+    def _checked(self, values: Any, n_rows: int) -> Any:
+        """One real number a row, as floating point.
+
+        Raises:
+            StepShapeError: anything else.
+        """
         if not hasattr(values, "shape"):
             raise StepShapeError(
                 f"step function {self.name!r} returned {type(values).__name__}, expected an array of shape "
-                f"({len(args.grid)},): one value per attributed step."
+                f"({n_rows},): one value per attributed step."
             )
-        if shape != (len(args.grid),):
+        if tuple(values.shape) != (n_rows,):
             raise StepShapeError(
-                f"step function {self.name!r} returned shape {shape}, expected ({len(args.grid)},): "
+                f"step function {self.name!r} returned shape {tuple(values.shape)}, expected ({n_rows},): "
                 "one value per attributed step."
             )
-        return values
+        xp = array_namespace(values)
+        if xp.isdtype(values.dtype, "real floating"):
+            return values
+        if xp.isdtype(values.dtype, ("bool", "integral")):
+            return xp.astype(values, xp.float32)
+        raise StepShapeError(
+            f"step function {self.name!r} returned values of type {values.dtype}, expected real numbers."
+        )
+
+
+def _protected(output: ForwardOutput) -> ForwardOutput:
+    """The same output; numpy arrays as views that cannot be written to."""
+    if not isinstance(output.logits, np.ndarray):
+        return output
+    logits = output.logits.view()
+    logits.setflags(write=False)
+    return attrs.evolve(output, logits=logits)
+
+
+def _version(array: Any) -> Any:
+    """How often a framework's array was changed in place, where the framework counts that."""
+    try:
+        return getattr(array, "_version", None)
+    except RuntimeError:  # torch: inference tensors are not counted
+        return None
 
 
 def takes_args_record(function: Callable[..., Any]) -> bool:
     """Whether ``function`` is called as ``fn(args, **own)``; otherwise it takes the documented keywords."""
     parameters = list(inspect.signature(function).parameters.values())
     named = {p.name for p in parameters}
-    return bool(parameters) and not named.intersection(DOCUMENTED_KEYWORDS) and parameters[0].kind in (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    return (
+        bool(parameters)
+        and not named.intersection(DOCUMENTED_KEYWORDS)
+        and parameters[0].kind
+        in (
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        )
     )
 
 

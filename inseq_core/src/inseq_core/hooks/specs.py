@@ -125,6 +125,7 @@ class MethodSpec:
         variants: name of the parameter that takes what follows a colon in the name that a user gives
             ("captum:DeepLift" is captum with algorithm="DeepLift"); "" for methods without variants.
         all_steps: wants every step of a text in one context, instead of chunks of steps on their prefixes.
+        sums_steps: can explain a sum of steps; False for methods that look at the position of each step.
         when: when to use it, and when not.
     """
 
@@ -148,6 +149,7 @@ class MethodSpec:
     passes: str = attrs.field(default="1", validator=_text)
     per_text: bool = attrs.field(default=False, validator=_flag)
     all_steps: bool = attrs.field(default=False, validator=_flag)
+    sums_steps: bool = attrs.field(default=True, validator=_flag)
     variants: str = attrs.field(default="", validator=_text)
     when: str = attrs.field(default="", validator=_text)
 
@@ -203,8 +205,10 @@ class StepFunctionSpec:
         rowwise: the value of a row depends on that row alone; False makes the engine run it row by row.
         differentiable: gradient methods can explain it.
         needs: capabilities beyond scores.
-        check: lazy path of ``check(arguments: Mapping, request) -> None`` that refuses bad arguments before
-            any model work.
+        check: lazy path of ``check(arguments, request, is_attributed_fn) -> None`` that refuses bad arguments
+            before any model work.
+        prepare: lazy path of ``prepare(call, arguments, is_attributed_fn) -> Prepared``: work that is done once
+            a call, when the texts are in ids and before the first evaluation.
         unit, range, formula: for ``explain``.
     """
 
@@ -224,6 +228,7 @@ class StepFunctionSpec:
         default=frozenset({Capability.SCORES}), converter=_set, validator=_capabilities
     )
     check: LazyObject | None = attrs.field(default=None, validator=attrs.validators.optional(_lazy))
+    prepare: LazyObject | None = attrs.field(default=None, validator=attrs.validators.optional(_lazy))
 
 
 @attrs.frozen(kw_only=True)

@@ -16,13 +16,14 @@ import numpy as np
 
 from inseq_core.aggregate.functions import find_function
 from inseq_core.contracts.context import AttributionContext
+from inseq_core.contracts.step_function import Prepared, StepCall
 from inseq_core.data.batch import EncodedText
 from inseq_core.data.result import MethodOutput
 from inseq_core.data.steps import StepGrid
 from inseq_core.errors import MethodOutputError
 from inseq_core.run.request import AttributeRequest
 from inseq_core.run.rows import RowSet
-from inseq_core.run.score import check_finite
+from inseq_core.run.score import check_finite, column_labels
 
 GRANULAR_BUDGET = 2**30
 """Bytes of scores with trailing axes that a call keeps without being asked to."""
@@ -36,7 +37,8 @@ class TextScores:
     """The scores of one text while they come in.
 
     Attributes:
-        text, span: what they are scores of.
+        text, span: what they are scores of; one step a column.
+        labels: target position -> what is shown in place of its token.
         source, target: (S, T, *trailing), (L, T, *trailing); None where that side is not attributed.
         step_scores: name -> (T,).
         sequence_scores: name -> what the method said about the whole text.
@@ -45,6 +47,7 @@ class TextScores:
 
     text: EncodedText
     span: tuple[int, int]
+    labels: Mapping[int, str] = attrs.field(factory=dict)
     source: np.ndarray | None = None
     target: np.ndarray | None = None
     step_scores: dict[str, np.ndarray] = attrs.field(factory=dict)
@@ -73,24 +76,31 @@ class Ledger:
     """Everything a call has found out so far.
 
     Attributes:
+        call: what the whole call shares.
         texts: scores of each text of the call.
         reduced: trailing axes are reduced as they come in; None until the first scores show their size.
         notes: plain facts from the method.
     """
 
     request: AttributeRequest
+    call: StepCall
     texts: tuple[TextScores, ...]
     reduced: bool | None = None
     notes: dict[str, Any] = attrs.field(factory=dict)
 
     @classmethod
-    def of(
-        cls, request: AttributeRequest, texts: Sequence[EncodedText], spans: Sequence[tuple[int, int]]
-    ) -> Ledger:
+    def of(cls, request: AttributeRequest, call: StepCall, prepared: Prepared) -> Ledger:
         """An empty one."""
+        columns = [(end - 1, end) if request.is_summed else (start, end) for start, end in call.spans]
+        labels = column_labels(request, call, prepared)
         return cls(
             request=request,
-            texts=tuple(TextScores(text=t, span=s) for t, s in zip(texts, spans, strict=True)),
+            call=call,
+            texts=tuple(
+                TextScores(text=text, span=span, labels=shown)
+                for text, span, shown in zip(call.texts, columns, labels, strict=True)
+            ),
+            notes=dict(prepared.notes),
         )
 
     def put(self, rows: RowSet, ctx: AttributionContext, output: MethodOutput) -> None:

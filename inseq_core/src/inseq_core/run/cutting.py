@@ -61,6 +61,18 @@ class PlacedTokens:
         """Tokens that begin in ``text[start:end]``."""
         return [i for i, at in enumerate(self.starts) if start <= at < end]
 
+    def touched(self, start: int, end: int) -> list[int]:
+        """Tokens with a character in ``text[start:end]``: also the one that begins before it and goes on in it."""
+        ends = (*self.starts[1:], len(self.text))
+        return [
+            i for i, (a, b) in enumerate(zip(self.starts, ends, strict=True)) if a < end and b > max(a, start)
+        ]
+
+    def shows(self, token: int) -> bool:
+        """Whether a token has a character of its own."""
+        ends = (*self.starts[1:], len(self.text))
+        return ends[token] > self.starts[token]
+
 
 def placed_as_written(adapter: ModelAdapter, ids: Sequence[int], written: str) -> PlacedTokens:
     """Tokens placed in the text as it was written, where that decodes to something a little different."""

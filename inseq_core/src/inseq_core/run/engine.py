@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from inseq_core.run.provenance import spent, told_warnings
 from inseq_core.run.request import AttributeRequest
 from inseq_core.run.results import results
 from inseq_core.run.rows import RowSet
-from inseq_core.run.score import step_scores
+from inseq_core.run.score import over_spans, prepare_functions, step_call, step_scores
 
 Spans = Sequence[tuple[int, int]]
 
@@ -42,16 +42,20 @@ def attribute(request: AttributeRequest) -> FeatureAttributionOutput:
     get_host().before_attribute(request)
     with told_warnings() as warned:
         texts = prepare(request)
-        spans = attributed_spans(texts, request.starts, request.ends)
-        ledger, cache = Ledger.of(request, texts, spans), {}
+        spans = attributed_spans(request.adapter, texts, request.starts, request.ends, request.pieces)
+        call = step_call(request, texts, spans)
         _LOG.info("%s on %s: %d texts", request.method.name, request.profile.name, len(texts))
         with _progress(request, spans) as advance:
             batches = _batches(request, texts, spans)
             request.adapter.self_check(batches[0].batch)
             before = dict(request.adapter.counts)
+            ledger = Ledger.of(request, call, prepare_functions(request, call))
             for rows in batches:
-                _attribute(rows, ledger, cache, advance)
-                ledger.put_step_scores(rows, step_scores(request, rows, cache))
+                scores = step_scores(request, rows, call)
+                if request.is_summed:
+                    scores, rows = over_spans(request, rows, scores), rows.summed()
+                _attribute(rows, ledger, advance)
+                ledger.put_step_scores(rows, scores)
     counts = spent(before, request.adapter.counts)
     _LOG.info("done in %.2f s %s", time.perf_counter() - began, counts or "")
     output = results(ledger, seconds=time.perf_counter() - began, counts=counts, warned=warned)
@@ -74,7 +78,7 @@ def _batches(request: AttributeRequest, texts: Sequence[EncodedText], spans: Spa
     return [RowSet.of(texts, spans, group, pad) for group in groups]
 
 
-def _attribute(rows: RowSet, ledger: Ledger, cache: MutableMapping[Any, Any], advance: Advance) -> None:
+def _attribute(rows: RowSet, ledger: Ledger, advance: Advance) -> None:
     """Run the method on the rows, in the adapter's plan, and enter what it gives."""
     request = ledger.request
     adapter, spec = request.adapter, request.method.spec
@@ -82,7 +86,7 @@ def _attribute(rows: RowSet, ledger: Ledger, cache: MutableMapping[Any, Any], ad
     def run(chosen: IntArray) -> None:
         part = rows.take(chosen)
         _LOG.debug("%d steps of %d texts, prefix %d", len(part), len(part.batch), part.grid.prefix_length)
-        ctx = adapter.context(_context(part, ledger, cache))
+        ctx = adapter.context(_context(part, ledger))
         ledger.put(part, ctx, request.method.instance.attribute(ctx))
         advance(len(part))
 
@@ -101,22 +105,22 @@ def _between_texts(rows: RowSet, chosen: IntArray) -> tuple[IntArray, IntArray] 
     return (chosen[first], chosen[~first]) if first.any() else None
 
 
-def _context(rows: RowSet, ledger: Ledger, cache: MutableMapping[Any, Any]) -> ContextRequest:
+def _context(rows: RowSet, ledger: Ledger) -> ContextRequest:
     request = ledger.request
     options, spec = request.options, request.method.spec
     features = None
     if spec.per_text:
-        sheets = [ledger.texts[origin] for origin in rows.batch.origin]
         features = tuple(
             feature_set(
                 options.features or "token",
-                sheet.text,
+                ledger.texts[origin].text,
                 request.adapter,
-                end=sheet.span[1],
+                end=ledger.texts[origin].span[1],
                 with_target=options.attribute_target,
                 include_eos=options.include_eos_baseline,
+                index=origin,
             )
-            for sheet in sheets
+            for origin in rows.batch.origin
         )
     return ContextRequest(
         batch=rows.prefix,
@@ -126,8 +130,6 @@ def _context(rows: RowSet, ledger: Ledger, cache: MutableMapping[Any, Any]) -> C
         include_eos_baseline=options.include_eos_baseline,
         features=features,
         removal=options.removal or RemovalWay(),
-        seed=options.seed,
         full_texts=rows.batch.texts,
-        attribution_model=request.attribution_model,
-        cache=cache,
+        call=ledger.call,
     )

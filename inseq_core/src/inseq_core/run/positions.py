@@ -1,7 +1,7 @@
 """Which target positions are attributed.
 
 Position s is explained by everything before it, so the first that can be attributed is 1. Each text has its
-own span, counted in its own ids. Axes: L target positions.
+own span, counted in its own ids, or found by a piece of its output. Axes: L target positions.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+from inseq_core.contracts.adapter import ModelAdapter
 from inseq_core.data.batch import EncodedText
 from inseq_core.errors import PositionError, invalid
+from inseq_core.run.cutting import PlacedTokens
 
 Positions = int | Sequence[int | None] | None
 """One position for all texts, one a text, or None for the default."""
@@ -33,6 +35,30 @@ def check_positions(name: str, value: Any, n_texts: int) -> tuple[int | None, ..
     return tuple(None if v is None else operator.index(v) for v in value)
 
 
+def check_pieces(value: Any, n_texts: int, *, with_positions: bool) -> tuple[str | None, ...]:
+    """One piece of output a text.
+
+    Args:
+        with_positions: positions were given too.
+
+    Raises:
+        InvalidArgumentError: something else than texts, a list of another length, or positions beside them.
+    """
+    if value is None:
+        return (None,) * n_texts
+    if with_positions:
+        raise invalid(
+            "attribute_span", value, "None, where attr_pos_start or attr_pos_end say which steps are meant"
+        )
+    pieces = (value,) * n_texts if isinstance(value, str) else value
+    if not isinstance(pieces, Sequence) or len(pieces) != n_texts:
+        raise invalid("attribute_span", value, f"a piece of the output, or a list of {n_texts}: one a text")
+    for piece in pieces:
+        if piece is not None and not (isinstance(piece, str) and piece.strip()):
+            raise invalid("attribute_span", piece, "a piece of the output with at least one character")
+    return tuple(pieces)
+
+
 def _is_integer(value: Any) -> bool:
     if isinstance(value, bool):
         return False
@@ -44,21 +70,84 @@ def _is_integer(value: Any) -> bool:
 
 
 def attributed_spans(
-    texts: Sequence[EncodedText], starts: Sequence[int | None], ends: Sequence[int | None]
+    adapter: ModelAdapter,
+    texts: Sequence[EncodedText],
+    starts: Sequence[int | None],
+    ends: Sequence[int | None],
+    pieces: Sequence[str | None] = (),
 ) -> tuple[tuple[int, int], ...]:
     """``[start, end)`` of the attributed target positions of each text.
+
+    Args:
+        pieces: for each text a piece of its output that stands there once: the tokens that it touches; or None.
 
     The default is everything after what was given: after the prompt, or after the start token and a forced
     prefix. Negative positions count from the end of the text; a start inside the prompt attributes prompt
     tokens.
 
     Raises:
-        PositionError: positions outside of the text, or none between start and end.
+        PositionError: positions outside of the text, or none between start and end; a piece that the output does
+            not have, or has more than once.
     """
+    names = [f"text {i}" if len(texts) > 1 else "the text" for i in range(len(texts))]
     return tuple(
-        _span(text, start, end, f"text {i}" if len(texts) > 1 else "the text")
-        for i, (text, start, end) in enumerate(zip(texts, starts, ends, strict=True))
+        _span(text, start, end, name) if piece is None else _span_of_piece(adapter, text, piece, name)
+        for text, start, end, piece, name in zip(
+            texts, starts, ends, pieces or (None,) * len(texts), names, strict=True
+        )
     )
+
+
+def _span_of_piece(adapter: ModelAdapter, text: EncodedText, piece: str, name: str) -> tuple[int, int]:
+    ids = text.target_ids.tolist()
+    first = 1 if text.source_ids is not None else text.prompt_length
+    output = adapter.decode(ids[first:], skip_special_tokens=False)
+    found = _occurrences(adapter, ids[first:], piece)
+    if len(found) == 1:
+        start, end = found[0]
+        return _span(text, first + start, first + end, name)
+    if found:
+        where = ", ".join(f"[{first + start}, {first + end})" for start, end in found)
+        raise PositionError(
+            f"attribute_span = {piece!r} stands {len(found)} times in the output of {name}: {_beginning(output)}.\n"
+            f"  Give more of its surroundings, or one of the positions {where} as attr_pos_start and attr_pos_end."
+        )
+    given = _occurrences(adapter, ids[:first], piece)
+    hint = (
+        f"\n  It stands in the prompt: attr_pos_start = {given[0][0]}, attr_pos_end = {given[0][1]}."
+        if given
+        else ""
+    )
+    raise PositionError(
+        f"attribute_span = {piece!r} is no part of the output of {name}: {_beginning(output)}.{hint}"
+    )
+
+
+def _occurrences(adapter: ModelAdapter, ids: Sequence[int], piece: str) -> list[tuple[int, int]]:
+    """``[start, end)`` of the tokens that each occurrence of a piece of text touches.
+
+    The piece may name special tokens, where the text without them does not have it.
+    """
+    special = adapter.token_texts(ids, "target").special
+    for with_special in (False, True):
+        placed = PlacedTokens.of(adapter, ids, with_special=with_special)
+        found, at = [], placed.text.find(piece)
+        while at >= 0:
+            touched = placed.touched(at, at + len(piece))
+            if touched:
+                end = touched[-1] + 1
+                # a character of several tokens is shown by the first of them
+                while end < len(ids) and not placed.shows(end) and not special[end]:
+                    end += 1
+                found.append((touched[0], end))
+            at = placed.text.find(piece, at + 1)
+        if found:
+            return found
+    return []
+
+
+def _beginning(text: str, width: int = 80) -> str:
+    return repr(text if len(text) <= width else text[: width - 1] + "…")
 
 
 def _span(text: EncodedText, start: int | None, end: int | None, name: str) -> tuple[int, int]:

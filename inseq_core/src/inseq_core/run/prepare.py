@@ -15,7 +15,6 @@ from inseq_core.contracts.memory import in_parts
 from inseq_core.data.batch import EncodedText
 from inseq_core.errors import InvalidArgumentError, TextTooLongError
 from inseq_core.run.request import AttributeRequest
-from inseq_core.run.texts import InputText
 
 
 def prepare(request: AttributeRequest) -> tuple[EncodedText, ...]:
@@ -25,7 +24,7 @@ def prepare(request: AttributeRequest) -> tuple[EncodedText, ...]:
         ForcedTextError: a forced output of a decoder-only model that does not continue its prompt.
         TextTooLongError: more tokens than the model has positions for.
     """
-    given = [_encode_input(request, text) for text in request.input_texts]
+    given = [request.encode(text) for text in request.input_texts]
     started = [_begin(request, i, g) for i, g in enumerate(given)]
     if not request.is_forced:
         _check_room(request, started)
@@ -34,23 +33,6 @@ def prepare(request: AttributeRequest) -> tuple[EncodedText, ...]:
         for i, text in enumerate(started):
             _check_length(request, _named(started, i), text)
     return tuple(_finish(request, text) for text in started)
-
-
-def _encode_input(request: AttributeRequest, text: InputText) -> EncodedInput:
-    adapter, options = request.adapter, request.options
-    if not isinstance(text, str):
-        return adapter.encode_chat(text, **options.chat_template_args)
-    given = adapter.encode_input(text, truncate=options.truncation)
-    if not options.skip_special_tokens:
-        return given
-    side = "source" if adapter.is_encoder_decoder else "target"
-    special = adapter.token_texts(given.ids, side).special
-    ids = tuple(i for i, s in zip(given.ids, special, strict=True) if not s)
-    if not ids:
-        raise InvalidArgumentError(
-            f"skip_special_tokens = True leaves no token of the input {text!r}: it has special tokens only."
-        )
-    return attrs.evolve(given, ids=ids, segments=())
 
 
 def _begin(request: AttributeRequest, index: int, given: EncodedInput) -> EncodedText:

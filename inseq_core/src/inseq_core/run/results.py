@@ -37,6 +37,8 @@ def results(
         warned: warnings given on the way.
     """
     sequences = [_sequence(ledger, sheet) for sheet in ledger.texts]
+    if ledger.request.weight_by is not None:
+        sequences = [sequence.weight_attributions(ledger.request.weight_by) for sequence in sequences]
     wants_steps = ledger.request.options.output_step_attributions
     return FeatureAttributionOutput(
         sequences,
@@ -60,9 +62,12 @@ def _sequence(ledger: Ledger, sheet: TextScores) -> FeatureAttributionSequenceOu
     scores = sheet.target if sheet.source is None else sheet.source
     is_granular = scores is not None and scores.ndim > 2
     features: FeatureSet | None = sheet.features
+    labelled = [
+        TokenWithId(sheet.labels[i]) if i in sheet.labels else token for i, token in enumerate(target)
+    ]
     return FeatureAttributionSequenceOutput(
         source=source,
-        target=target,
+        target=labelled,
         source_attributions=sheet.source,
         target_attributions=sheet.target,
         step_scores=sheet.step_scores,
@@ -142,6 +147,13 @@ def _info(
     if spec.per_text:
         notes["features"] = ledger.texts[0].features.kind if ledger.texts[0].features else "token"
         notes["removal"] = str(options.removal or RemovalWay())
+    for name, value, default in (
+        ("attribute_span", options.attribute_span, None),
+        ("steps", options.steps, "each"),
+        ("weight_by", request.weight_by, None),
+    ):
+        if value != default:
+            notes[name] = value
     if counts:
         notes["counts"] = dict(counts)
     passes = sum(counts.get(name, 0) for name in ("forward", "backward")) if counts else notes.get("passes")
@@ -152,8 +164,8 @@ def _info(
         attributed_fn_args=request.attributed.arguments,
         step_scores=tuple(f.name for f in request.step_functions),
         step_scores_args={k: v for f in request.step_functions for k, v in f.arguments.items()},
-        attr_pos_start=_asked(options.attr_pos_start, [s.span[0] for s in ledger.texts], n_texts),
-        attr_pos_end=_asked(options.attr_pos_end, [s.span[1] for s in ledger.texts], n_texts),
+        attr_pos_start=_asked(options.attr_pos_start, [start for start, _ in ledger.call.spans], n_texts),
+        attr_pos_end=_asked(options.attr_pos_end, [end for _, end in ledger.call.spans], n_texts),
         attribute_target=options.attribute_target and request.is_encoder_decoder,
         output_step_attributions=options.output_step_attributions,
         include_eos_baseline=options.include_eos_baseline,

@@ -52,6 +52,12 @@ class RowSet:
         used, sequence = np.unique(grid.sequence, return_inverse=True)
         return RowSet(batch=self.batch.take(used.tolist()), grid=attrs.evolve(grid, sequence=sequence))
 
+    def summed(self) -> RowSet:
+        """One row a sequence, for all of its rows together."""
+        positions = [self.grid.position[rows] for _, rows in self.by_sequence()]
+        spans = [(int(p.min()), int(p.max()) + 1) for p in positions]
+        return attrs.evolve(self, grid=StepGrid.summed(self.batch, spans))
+
     def by_sequence(self) -> Iterator[tuple[int, IntArray]]:
         """Each sequence that has rows, and its rows."""
         for sequence in np.unique(self.grid.sequence).tolist():

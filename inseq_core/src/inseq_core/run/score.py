@@ -1,55 +1,113 @@
-"""Step scores: what the step functions say about each row, sharing one forward pass.
+"""Step functions within a call: prepared once, then evaluated on rows that share one forward pass.
 
-Axes: R rows, V vocabulary.
+Axes: B texts, R rows, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from inseq_core.aggregate.functions import find_function
 from inseq_core.contracts.memory import in_parts
-from inseq_core.contracts.step_function import StepFunctionArgs
+from inseq_core.contracts.step_function import Prepared, StepCall, StepFunctionArgs
+from inseq_core.data.batch import EncodedText
 from inseq_core.errors import NonFiniteScoreError
+from inseq_core.hooks import resolve
 from inseq_core.run.request import AttributeRequest
 from inseq_core.run.rows import RowSet
 
 LOGIT_BUDGET = 256 * 2**20
 """Bytes of logits (R, V) held at once."""
 
+SUM_WIDTH = 40
+"""Characters of the text that names the column of a sum."""
 
-def step_scores(
-    request: AttributeRequest, rows: RowSet, cache: MutableMapping[Any, Any]
-) -> dict[str, np.ndarray]:
+
+def step_call(
+    request: AttributeRequest, texts: Sequence[EncodedText], spans: Sequence[tuple[int, int]]
+) -> StepCall:
+    """What every evaluation of the request's functions shares."""
+    return StepCall(
+        adapter=request.adapter,
+        attribution_model=request.attribution_model,
+        inputs=request.input_texts,
+        texts=tuple(texts),
+        spans=tuple(spans),
+        encode=request.encode,
+        seed=request.options.seed,
+    )
+
+
+def prepare_functions(request: AttributeRequest, call: StepCall) -> Prepared:
+    """Let every function prepare itself; what results should show of the attributed one, and all their notes."""
+    labels: tuple[Mapping[int, str], ...] = ()
+    notes: dict[str, Any] = {}
+    for function in request.functions():
+        if function.spec is None or function.spec.prepare is None:
+            continue
+        is_attributed_fn = function is request.attributed
+        prepare = resolve(function.spec.prepare, f"preparation of {function.name!r}")
+        prepared = prepare(call, function.arguments, is_attributed_fn) or Prepared()
+        labels = prepared.labels if is_attributed_fn else labels
+        notes |= {function.name: dict(prepared.notes)} if prepared.notes else {}
+    return Prepared(labels=labels, notes=notes)
+
+
+def column_labels(request: AttributeRequest, call: StepCall, prepared: Prepared) -> list[Mapping[int, str]]:
+    """For each text, target position -> what is shown in place of its token: what the attributed function says, and
+    "Σ …" over the one column of a sum.
+    """
+    labels: list[Mapping[int, str]] = [*prepared.labels] or [{}] * len(call.texts)
+    if not request.is_summed:
+        return labels
+    sums: list[Mapping[int, str]] = []
+    for text, (start, end), shown in zip(call.texts, call.spans, labels, strict=True):
+        if any(start <= position < end for position in shown):
+            pieces = request.adapter.token_texts(text.target_ids[start:end].tolist(), "target").tokens
+            said = " ".join(shown.get(start + k, piece) for k, piece in enumerate(pieces))
+        else:
+            said = request.adapter.decode(text.target_ids[start:end].tolist(), skip_special_tokens=False)
+        said = " ".join(said.split())
+        sums.append({end - 1: f"Σ {said if len(said) <= SUM_WIDTH else said[: SUM_WIDTH - 1] + '…'}"})
+    return sums
+
+
+def step_scores(request: AttributeRequest, rows: RowSet, call: StepCall) -> dict[str, np.ndarray]:
     """Name -> (R,) values of every step function, from one forward pass a chunk of rows.
 
     Raises:
-        StepShapeError: a function that does not give one value a row.
+        StepFunctionError: a function that does not give one value a row, or fails.
     """
     if not request.step_functions or not len(rows):
         return {}
     vocabulary = max(request.profile.vocabulary_size, 1)
     size = max(LOGIT_BUDGET // (4 * vocabulary), 1)
     chunks = [np.arange(first, min(first + size, len(rows))) for first in range(0, len(rows), size)]
-    parts = list(in_parts(request.adapter, chunks, lambda chunk: _evaluate(request, rows.take(chunk), cache)))
+    parts = list(in_parts(request.adapter, chunks, lambda chunk: _evaluate(request, rows.take(chunk), call)))
     return {f.name: np.concatenate([part[f.name] for part in parts]) for f in request.step_functions}
 
 
-def _evaluate(
-    request: AttributeRequest, rows: RowSet, cache: MutableMapping[Any, Any]
-) -> dict[str, np.ndarray]:
+def _evaluate(request: AttributeRequest, rows: RowSet, call: StepCall) -> dict[str, np.ndarray]:
     adapter, batch = request.adapter, rows.prefix
     args = StepFunctionArgs(
-        attribution_model=request.attribution_model,
-        adapter=adapter,
-        forward_output=adapter.forward_rows(batch, rows.grid),
-        batch=batch,
-        grid=rows.grid,
-        cache=cache,
+        call=call, forward_output=adapter.forward_rows(batch, rows.grid), batch=batch, grid=rows.grid
     )
-    return {function.name: adapter.to_numpy(function(args)) for function in request.step_functions}
+    with adapter.quiet():
+        return {function.name: adapter.to_numpy(function(args)) for function in request.step_functions}
+
+
+def over_spans(
+    request: AttributeRequest, rows: RowSet, scores: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """(R,) values of every token of each text -> (B,) one value a text, by each function's own way over spans."""
+    ways = {f.name: find_function(f.aggregate_map.get("spans", "mean")) for f in request.step_functions}
+    return {
+        name: np.array([ways[name](values[chosen], 0) for _, chosen in rows.by_sequence()])
+        for name, values in scores.items()
+    }
 
 
 def check_finite(request: AttributeRequest, rows: RowSet, what: str, is_finite: np.ndarray) -> None:

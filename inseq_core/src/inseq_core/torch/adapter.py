@@ -204,11 +204,11 @@ class TorchAdapter(ModelAdapter):
             yield
 
     @contextmanager
-    def dropout(self) -> Iterator[int]:
-        with seams.dropout_only(self.model) as modules:
+    def dropout(self, seed: int | None = None) -> Iterator[int]:
+        with seams.dropping(self.model) as places, seams.seeded(seed, self.device):
             self._dropout_active = True
             try:
-                yield modules
+                yield places
             finally:
                 self._dropout_active = False
 

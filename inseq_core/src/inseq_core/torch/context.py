@@ -30,7 +30,7 @@ from inseq_core.torch.inputs import InputTensors
 
 if TYPE_CHECKING:
     from inseq_core.torch.blocks import BlockCall
-    from inseq_core.torch.branches import AttentionBranch
+    from inseq_core.torch.attention_branch import AttentionBranch
 
 
 class TorchContext(AttributionContext):
@@ -165,10 +165,10 @@ class TorchContext(AttributionContext):
         batch = self.batch.take(list(range(len(self.batch))) * copies)
         return batch, self.grid.repeated(copies, len(self.batch))
 
-    def score_of(self, batch: TokenBatch, grid: StepGrid, output: ForwardOutput) -> Tensor:
-        """(R,) attributed function of a forward pass over ``batch``, seen at ``grid``."""
-        values: Tensor = self.request.attributed(self.args(output, batch, grid))
-        return values
+    def row_sums(self, values: Any, grid: StepGrid) -> Any:
+        """(K,) values of the scored tokens -> (R,) their sums over each row, on the same graph."""
+        owner = self.adapter.as_array(grid.owner)
+        return values.new_zeros(len(grid)).index_add(0, owner, values) if isinstance(values, Tensor) else values
 
     def scores(self, inputs: InputTensors | None = None) -> Tensor:
         """(R,) attributed function of every row from one forward pass, (K·R,) for K copies of the batch."""
@@ -176,9 +176,9 @@ class TorchContext(AttributionContext):
         batch, grid = self._copies(inputs)
         with torch.inference_mode(False), torch.no_grad(), self.adapter.quiet():
             if inputs is None:
-                return self.score_of(batch, grid, self.adapter.forward_rows(batch, grid))
+                return self.score_of(batch, grid, self.adapter.forward_rows(batch, grid.scored))
             memory = self.adapter.encode_memory(batch, inputs.source) if batch.has_source else None
-            rowpass = self.adapter.decode_rows(batch, grid, target=inputs.target, memory=memory)
+            rowpass = self.adapter.decode_rows(batch, grid.scored, target=inputs.target, memory=memory)
             return self.score_of(batch, grid, ForwardOutput(logits=rowpass.logits, raw=rowpass.raw))
 
     def scores_with_graph(self, sequence: int, embeddings: tuple[Tensor, ...]) -> Tensor:
@@ -195,7 +195,7 @@ class TorchContext(AttributionContext):
         grid = attrs.evolve(row, sequence=[0]).repeated(copies, 1)
         at = self.inputs.with_sides(embeddings)
         memory = self.adapter.encode_memory(batch, at.source) if batch.has_source else None
-        logits = self.adapter.decode_logits(batch, grid, target=at.target, memory=memory)
+        logits = self.adapter.decode_logits(batch, grid.scored, target=at.target, memory=memory)
         return self.score_of(batch, grid, ForwardOutput(logits=logits))
 
     def dense_gradients(self, inputs: InputTensors | None = None) -> StepGradients:

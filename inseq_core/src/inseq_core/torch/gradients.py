@@ -119,9 +119,13 @@ def step_gradients(
             target_leaf = _leaf(target if target is not None else adapter.batch_embeddings(batch, "target"), rules)
             target = target_leaf
             leaves.append(target_leaf)
-        rowpass = adapter.decode_rows(batch, grid, target=target, memory=memory_leaf, at=at_target, graph=True)
+        scored = grid.scored
+        rowpass = adapter.decode_rows(batch, scored, target=target, memory=memory_leaf, at=at_target, graph=True)
         scores, cotangents, scale = row_cotangents(rowpass, score, name)
-        step = adapter.as_array(grid.step - int(grid.step.min()))
+        if grid.span_ids is not None and scale is not None:
+            cotangents, scale = _one_scale(cotangents, scale, adapter.as_array(grid.owner), len(grid))
+        # the tokens of a summed row share a step: their cotangents go through the body in one product
+        step = adapter.as_array(grid.step[grid.owner] - int(grid.step.min()))
         n_steps = int(step.max()) + 1
         through_body = _steps_vjp(adapter, rowpass.hidden, leaves, cotangents, step, n_steps, batch)
         by_leaf = dict(zip(map(id, leaves), through_body, strict=True))
@@ -129,7 +133,7 @@ def step_gradients(
         grad_source = None
         if source_leaf is not None and memory is not None:
             grad_source = _dense_vjp(adapter, memory, source_leaf, by_leaf[id(memory_leaf)])
-        unscale = _dense_scale(scale, adapter.as_array(grid.sequence), step, len(batch), n_steps)
+        unscale = _dense_scale(scale, adapter.as_array(scored.sequence), step, len(batch), n_steps)
     return StepGradients(
         source=_finish(grad_source, unscale), target=_finish(grad_target, unscale), scores=scores.detach()
     )
@@ -169,6 +173,12 @@ def row_cotangents(rowpass: RowPass, score: ScoreOfRows, name: str) -> tuple[Ten
         cotangents = (cotangents.float() / peak[:, None]).to(rowpass.hidden.dtype)
         scale = scale * peak
     return scores, cotangents, scale
+
+
+def _one_scale(cotangents: Tensor, scale: Tensor, owner: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
+    """(K, D) cotangents on the largest scale of the row that each belongs to, so that they can be added up."""
+    largest = scale.new_zeros(n_rows).scatter_reduce(0, owner, scale, "amax")[owner]
+    return (cotangents.float() * (scale / largest)[:, None]).to(cotangents.dtype), largest
 
 
 def _leaf(embeddings: Tensor, rules: ForwardRules | None) -> Tensor:

@@ -137,19 +137,38 @@ def differentiable_attention() -> Iterator[None]:
 
 
 @contextmanager
-def dropout_only(model: nn.Module) -> Iterator[int]:
-    """Dropout modules active, everything else in eval mode; yields how many dropout modules the model has."""
+def dropping(model: nn.Module) -> Iterator[int]:
+    """Whatever drops something in training does so inside the block; everything else is in eval mode.
+
+    Models drop by modules and by functions that ask their module's mode, so modules are set to training, except those
+    whose mode means something else (normalisation by running statistics). Yields the number of places that drop.
+    """
     modes = [(m, m.training) for m in model.modules()]
-    active = 0
     try:
         for m, _ in modes:
-            is_dropout = isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0
-            m.training = is_dropout
-            active += is_dropout
-        yield active
+            m.training = not isinstance(m, nn.modules.batchnorm._NormBase)
+        yield sum(_drops(m) for m, _ in modes)
     finally:
         for m, mode in modes:
             m.training = mode
+
+
+def _drops(module: nn.Module) -> bool:
+    """Whether a module is a dropout, or holds the rate of one that it applies as a function ("attention_dropout")."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    return any("drop" in name and isinstance(value, float) and value > 0 for name, value in vars(module).items())
+
+
+@contextmanager
+def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """The global generators seeded inside the block, and as they were after it; nothing for None."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def device_of(model: nn.Module) -> torch.device:
