@@ -66,16 +66,12 @@ class SideMap:
     Attributes:
         blocks: the layers, in the order in which they run.
         calls: how each block is called.
-        slots: kind and layer of each attention product, in the order of a pass.
-        heads: heads of each product.
-        block_of: index of the block that each product is in, -1 for none.
+        slots: its attention products, in the order of a pass.
     """
 
     blocks: tuple[nn.Module, ...] = ()
     calls: tuple[CallShape, ...] = ()
     slots: tuple[Slot, ...] = ()
-    heads: tuple[int, ...] = ()
-    block_of: tuple[int, ...] = ()
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -96,18 +92,9 @@ class AttentionMap:
         """The encoder ("source") or the decoder ("target")."""
         return self.source if name == "source" else self.target
 
-    def layers(self, kind: str) -> int:
-        """Layers with attention of a kind."""
-        return sum(slot[0] == kind for slot in (*self.source.slots, *self.target.slots))
-
-    def heads(self, kind: str) -> tuple[int, ...]:
-        """Heads of each layer of a kind."""
-        return tuple(
-            heads
-            for side in (self.source, self.target)
-            for slot, heads in zip(side.slots, side.heads, strict=True)
-            if slot[0] == kind
-        )
+    def of_kind(self, kind: str) -> tuple[Slot, ...]:
+        """Products of one kind, layer by layer."""
+        return tuple(slot for slot in (*self.source.slots, *self.target.slots) if slot.kind == kind)
 
 
 def block_map(adapter: TorchAdapter, batch: TokenBatch) -> AttentionMap:
@@ -174,7 +161,16 @@ def run_sides(adapter: TorchAdapter, batch: TokenBatch) -> Tensor:
     return logits
 
 
-# -- finding ------------------------------------------------------------------------------------------------------------
+# -- finding -----------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Met:
+    """A product that was met: the modules that ran, (B, H, L, K), and whether no query looked ahead."""
+
+    running: tuple[str, ...]
+    shape: tuple[int, int, int, int]
+    is_causal: bool
 
 
 @attrs.define(eq=False)
@@ -185,7 +181,7 @@ class _Trace:
         running: names of the modules that are running, outermost first.
         ran: names in the order in which they began.
         leaves: name -> shapes of the arguments' leaves, None for those that are no tensors.
-        products: what was running, and (B, H, L, K), of each product.
+        products: in the order in which they were met.
     """
 
     batch: int
@@ -193,14 +189,13 @@ class _Trace:
     running: list[str] = attrs.field(factory=list)
     ran: list[str] = attrs.field(factory=list)
     leaves: dict[str, list[tuple[int, ...] | None]] = attrs.field(factory=dict)
-    products: list[tuple[tuple[str, ...], tuple[int, int, int, int]]] = attrs.field(factory=list)
+    products: list[_Met] = attrs.field(factory=list)
 
 
 def _survey(adapter: TorchAdapter, probe: TokenBatch) -> AttentionMap:
     once, twice = _traces(adapter, probe), _traces(adapter, probe.take([0, 1, 0, 1]))
-    return AttentionMap(
-        **{side: _side_map(adapter.model, side, trace, twice[side]) for side, trace in once.items()}
-    )
+    maps = {side: _side_map(adapter.model, side, trace, twice[side]) for side, trace in once.items()}
+    return AttentionMap(source=maps.get("source", SideMap()), target=maps["target"])
 
 
 def _traces(adapter: TorchAdapter, batch: TokenBatch) -> dict[str, _Trace]:
@@ -211,7 +206,9 @@ def _traces(adapter: TorchAdapter, batch: TokenBatch) -> dict[str, _Trace]:
         trace = traces[side] = _Trace(batch=ids.shape[0], length=ids.shape[1])
 
         def seen(product: AttentionProduct) -> None:
-            trace.products.append((tuple(trace.running), product.shape))
+            ahead = float(product.weights().triu(1).abs().max())
+            met = _Met(running=tuple(trace.running), shape=product.shape, is_causal=ahead == 0)
+            trace.products.append(met)
 
         with (
             _running_modules(adapter.model, trace),
@@ -251,26 +248,22 @@ def _side_map(model: nn.Module, side: str, trace: _Trace, twice: _Trace) -> Side
     names = _block_names(model, trace.ran)
     modules = dict(model.named_modules())
     slots: list[Slot] = []
-    block_of = []
-    counted: dict[str, int] = {}
-    for running, shape in trace.products:
-        kind = "encoder" if side == "source" else "cross" if shape[3] == SOURCE_LENGTH else "decoder"
-        slots.append((kind, counted.get(kind, 0)))
-        counted[kind] = counted.get(kind, 0) + 1
-        block_of.append(next((i for i, name in enumerate(names) if name in running), -1))
-    return SideMap(
-        blocks=tuple(modules[name] for name in names),
-        calls=tuple(
-            CallShape.of(trace.leaves[n], twice.leaves.get(n, ()), trace.batch, trace.length) for n in names
-        ),
-        slots=tuple(slots),
-        heads=tuple(shape[1] for _, shape in trace.products),
-        block_of=tuple(block_of),
-    )
+    for met in trace.products:
+        kind = "encoder" if side == "source" else "cross" if met.shape[3] == SOURCE_LENGTH else "decoder"
+        slot = Slot(
+            kind=kind,
+            layer=sum(s.kind == kind for s in slots),
+            heads=met.shape[1],
+            block=next((i for i, name in enumerate(names) if name in met.running), -1),
+            is_causal=met.is_causal and kind == "decoder",
+        )
+        slots.append(slot)
+    calls = (CallShape.of(trace.leaves[n], twice.leaves.get(n, ()), trace.batch, trace.length) for n in names)
+    return SideMap(blocks=tuple(modules[n] for n in names), calls=tuple(calls), slots=tuple(slots))
 
 
 def _block_names(model: nn.Module, ran: list[str]) -> list[str]:
-    """Members of the outermost list of modules that ran, in their order; of several such lists, the longest."""
+    """Members of the outermost list of modules that ran, in their order; of several, the longest."""
     lists = [
         name for name, module in model.named_modules() if isinstance(module, (nn.ModuleList, nn.Sequential))
     ]
@@ -284,36 +277,32 @@ def _block_names(model: nn.Module, ran: list[str]) -> list[str]:
     return best
 
 
-# -- proving ------------------------------------------------------------------------------------------------------------
+# -- proving -----------------------------------------------------------------------------------------
 
 
 def _check_counts(adapter: TorchAdapter, found: AttentionMap) -> None:
     name, declared = adapter.profile.name, adapter.attention_layers()
-    n_products = len(found.source.slots) + len(found.target.slots)
+    kind_of_model = adapter.profile.model_class
     expected = declared if declared is not None else _one_a_block(found)
-    if not n_products:
+    if not found.source.slots and not found.target.slots:
         if declared is not None and not any(declared.values()):
-            raise no_attention(adapter)
+            raise CapabilityError(
+                f"{name} ({kind_of_model}) has no attention, so there are no attention weights.\n"
+                "  Use a gradient or a removal method."
+            )
         raise CapabilityError(
-            f"{name}: no attention product was met in a forward pass. Either the model has no attention ("
-            f"{adapter.profile.model_class}), or it computes it inside a kernel that cannot be looked into; load it with "
-            "attention written out (transformers: model_kwargs={'attn_implementation': 'eager'})."
+            f"{name}: no attention product was met in a pass. Either {kind_of_model} has no attention, or "
+            "it computes it inside a kernel that cannot be looked into.\n"
+            '  Load it with attention written out (attn_implementation="eager"), or use another method.'
         )
     for kind, layers in expected.items():
-        if found.layers(kind) != layers:
+        seen = len(found.of_kind(kind))
+        if seen != layers:
             raise SelfCheckError(
-                f"{name}: {found.layers(kind)} {kind} attention products were met in a forward pass, but the model has "
-                f"{layers} such layers ({adapter.profile.model_class}). Load it with attention written out "
-                "(transformers: model_kwargs={'attn_implementation': 'eager'}), or report the model class."
+                f"{name}: {seen} {kind} attention products were met in a pass, but {kind_of_model} has "
+                f"{layers} such layers.\n"
+                '  Load it with attention written out (attn_implementation="eager"), or report the class.'
             )
-
-
-def no_attention(adapter: TorchAdapter) -> CapabilityError:
-    """The error of an attention method on a model that has none."""
-    return CapabilityError(
-        f"{adapter.profile.name} ({adapter.profile.model_class}) has no attention, so there are no attention weights. "
-        "Use a gradient or a removal method."
-    )
 
 
 def _one_a_block(found: AttentionMap) -> Mapping[str, int]:
@@ -327,31 +316,26 @@ def _check_neutral(adapter: TorchAdapter, probe: TokenBatch, found: AttentionMap
     """Weights times values must be what the model computes, and must be what its output hangs on."""
     from inseq_core.torch.selfcheck import close
 
-    plain = run_sides(adapter, probe)[0]
+    def refused(finding: str) -> SelfCheckError:
+        return SelfCheckError(
+            f"{adapter.profile.name}: {finding}, so the attention that was seen is not what the model uses.\n"
+            f"  Please report the model class ({adapter.profile.model_class})."
+        )
 
-    def neutral(product: AttentionProduct) -> Tensor:
-        weights = product.weights()
-        if product.kind == "decoder" and float(weights.triu(1).abs().max()) > 0 and adapter.traits.is_causal:
-            raise SelfCheckError(
-                f"{adapter.profile.name}: attention of decoder layer {product.layer} looks at later tokens, but the "
-                "model's output does not; the weights that were seen are not the ones it uses. Please report the model class."
+    for slot in found.of_kind("decoder"):
+        if adapter.traits.is_causal and not slot.is_causal:
+            raise refused(
+                f"attention of decoder layer {slot.layer} looks at later tokens, its output does not"
             )
-        return product.applied(weights)
-
-    with watching_attention(adapter, found, neutral):
+    plain = run_sides(adapter, probe)[0]
+    with watching_attention(adapter, found, lambda product: product.applied(product.weights())):
         patched = run_sides(adapter, probe)[0]
     if not close(patched.to(plain.dtype), plain, adapter.dtype):
-        raise SelfCheckError(
-            f"{adapter.profile.name}: attention weights times values, put in place of the model's own products, change its "
-            "output, so the weights that were seen are not the ones it uses. Please report the model class."
-        )
+        raise refused("attention weights times values in place of the model's own products change its output")
     with watching_attention(adapter, found, lambda product: torch.zeros_like(product.output)):
         silent = run_sides(adapter, probe)[0]
     if torch.equal(silent, plain):
-        raise SelfCheckError(
-            f"{adapter.profile.name}: attention products replaced by zero change nothing; the model does not use the ones "
-            "that were seen. Please report the model class."
-        )
+        raise refused("attention products replaced by zero change nothing")
 
 
 @contextmanager

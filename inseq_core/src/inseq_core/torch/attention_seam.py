@@ -1,11 +1,12 @@
 """The attention seam: where weights meet values, whatever the modelling file looks like.
 
-A torch function mode sees the functions that a model calls. ``scaled_dot_product_attention`` has queries, keys, values and
-mask in its hands; in written-out attention the product whose first operand came out of a softmax (through dropout, casts,
-views, slices) is the attention product. There weights can be read, for the wanted rows only, and the output replaced.
-Attention inside an opaque kernel is not seen: ``TorchAdapter.visible_attention`` switches it off for a while, and
-``attention_map`` counts the products.
-Axes: B sequences, H heads, G heads that share values, L queries, K keys, R rows, d width of a query, v width of a value.
+A torch function mode sees the functions that a model calls. ``scaled_dot_product_attention`` has queries,
+keys, values and mask in its hands; in written-out attention the product whose first operand came out of a
+softmax (through dropout, casts, views, slices) is the attention product. There weights can be read, for the
+wanted rows only, and the output replaced. Attention inside an opaque kernel is not seen:
+``TorchAdapter.visible_attention`` switches it off for a while, and ``attention_map`` counts the products.
+Axes: B sequences, H heads, G heads that share values, L queries, K keys, R rows, d width of a query, v
+width of a value.
 """
 
 from __future__ import annotations
@@ -22,22 +23,40 @@ from torch.overrides import TorchFunctionMode
 
 from inseq_core.errors import SelfCheckError
 
-Slot = tuple[str, int]
-"""Kind ("encoder", "decoder", "cross") and layer of a product."""
-
 AttentionHandler = Callable[["AttentionProduct"], "Tensor | None"]
 """Called with every product of a pass; what it returns, (B, H, L, v), takes the place of the output."""
 
 SOFTMAX = frozenset({"softmax", "_softmax", "_safe_softmax"})
 PRODUCT = frozenset({"matmul", "__matmul__", "bmm"})
 STAYS_WEIGHTS = frozenset(
-    (
-        "dropout dropout_ to type type_as float half bfloat16 double clone contiguous view view_as reshape reshape_as flatten"
-        " unflatten unsqueeze squeeze expand __getitem__ narrow mul mul_ __mul__ masked_fill masked_fill_ nan_to_num"
-    ).split()
+    {
+        *("dropout", "dropout_", "to", "type", "type_as", "float", "half", "bfloat16", "double", "clone"),
+        *("contiguous", "view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "unsqueeze"),
+        *("squeeze", "expand", "__getitem__", "narrow", "mul", "mul_", "__mul__", "masked_fill"),
+        *("masked_fill_", "nan_to_num"),
+    }
 )
 """What may stand between the softmax and the product."""
 MARK = "_inseq_is_attention"
+
+
+@attrs.frozen(kw_only=True)
+class Slot:
+    """One attention product of every pass of a side.
+
+    Attributes:
+        kind: "encoder", "decoder" (self-attention of the decoder) or "cross"; "" where nobody said.
+        layer: which of its kind, from 0.
+        heads: H.
+        block: index of the block that it is in, -1 for none.
+        is_causal: no query looks at later keys.
+    """
+
+    kind: str = ""
+    layer: int
+    heads: int = 0
+    block: int = -1
+    is_causal: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -45,23 +64,31 @@ class AttentionProduct:
     """One attention product of a forward pass, before its output goes on.
 
     Attributes:
-        kind: "encoder", "decoder" (self-attention of the decoder), "cross"; "" where nobody said.
-        layer: which of its kind, from 0.
+        slot: which of the model's products it is.
         index: how many products came before it in the pass.
         shape: (B, H, L, K).
         shared_values: (B, H / G, K, v).
         raw_shape: of the output, as the model's own function gives it.
     """
 
-    kind: str
-    layer: int
+    slot: Slot
     index: int
     shape: tuple[int, int, int, int]
     shared_values: Tensor
     raw_shape: tuple[int, ...]
-    _weigh: Callable[[slice, Any], Tensor] = attrs.field(alias="weigh")
+    _weigh: Callable[[slice, Any, int | None], Tensor] = attrs.field(alias="weigh")
     _run: Callable[[], Tensor] = attrs.field(alias="run")
     _ran: list[Tensor] = attrs.field(factory=list, init=False)
+
+    @property
+    def kind(self) -> str:
+        """ "encoder", "decoder" or "cross"."""
+        return self.slot.kind
+
+    @property
+    def layer(self) -> int:
+        """Which of its kind, from 0."""
+        return self.slot.layer
 
     @property
     def value_width(self) -> int:
@@ -90,12 +117,20 @@ class AttentionProduct:
         """(B, H, K, v); those that heads share are repeated."""
         return _repeated(self.shared_values, self.shape[1])
 
-    def weights(self, sequences: slice = slice(None), queries: slice | Tensor = slice(None)) -> Tensor:
-        """(B', H, L', K) weights of the chosen sequences and queries, in float32 or better, on the model's graph.
+    def weights(
+        self,
+        sequences: slice = slice(None),
+        queries: slice | Tensor = slice(None),
+        first_keys: int | None = None,
+    ) -> Tensor:
+        """(B', H, L', K) weights of the chosen sequences and queries, on the model's graph.
 
-        Rows sum to one, or to less where a sink took a share.
+        In float32 or better. Rows sum to one, or to less where a sink took a share.
+
+        Args:
+            first_keys: leave out the keys behind these; right where none of the queries looks at them.
         """
-        return self._weigh(sequences, queries)
+        return self._weigh(sequences, queries, first_keys)
 
     def row_weights(self, sequence: Tensor, position: Tensor) -> Tensor:
         """(R, H, K) weights of single queries, ``position[r]`` of ``sequence[r]``."""
@@ -166,22 +201,20 @@ class AttentionMode(TorchFunctionMode):
 
     def _slot(self) -> Slot:
         if self.slots is None:
-            return "", self.met
+            return Slot(layer=self.met)
         if self.met >= len(self.slots):
             raise SelfCheckError(
-                f"The model computed more attention products in this pass than in its check ({len(self.slots)}), so none of "
-                "them can be told apart. Please report the model class."
+                f"The model computed more attention products than in its check ({len(self.slots)}), "
+                "so none of them can be told apart. Please report the model class."
             )
         return self.slots[self.met]
 
     def _product(
         self, shape: tuple[int, ...], values: Tensor, raw: tuple[int, ...], **how: Any
     ) -> AttentionProduct:
-        kind, layer = self._slot()
         b, h, q, k = (int(n) for n in shape)
         return AttentionProduct(
-            kind=kind,
-            layer=layer,
+            slot=self._slot(),
             index=self.met,
             shape=(b, h, q, k),
             shared_values=values,
@@ -206,8 +239,8 @@ class AttentionMode(TorchFunctionMode):
         raw = (*weights.shape[:-1], values.shape[-1])
         w = _by_head(weights, self.batch)
 
-        def weigh(sequences: slice, queries: slice | Tensor) -> Tensor:
-            return _wide(w[sequences][:, :, queries])
+        def weigh(sequences: slice, queries: slice | Tensor, first_keys: int | None) -> Tensor:
+            return _wide(w[sequences][:, :, queries][..., :first_keys])
 
         return self._product(
             tuple(w.shape), _by_head(values, self.batch), raw, weigh=weigh, run=lambda: func(*args, **kwargs)
@@ -254,7 +287,7 @@ class ScaledCall:
         if attn_mask is not None and attn_mask.dim() == 3:
             attn_mask = attn_mask[None] if query.dim() == 4 else _by_head(attn_mask, batch)
         if length == 1 and queries.shape[2] > 1:
-            # Heads that share keys, laid out as the queries of one head: what a library does with a single query.
+            # Heads that share keys, laid out as the queries of one head: what is done with a single query.
             if attn_mask is not None and attn_mask.shape[1] * attn_mask.shape[2] > 1:
                 attn_mask = attn_mask.reshape(attn_mask.shape[0], -1, 1, attn_mask.shape[-1])
             queries = queries.reshape(queries.shape[0], -1, 1, queries.shape[-1])
@@ -274,10 +307,10 @@ class ScaledCall:
         b, h, q, _ = self.queries.shape
         return b, h, q, self.keys.shape[2]
 
-    def weights(self, sequences: slice = slice(None), queries: slice | Tensor = slice(None)) -> Tensor:
+    def weights(self, sequences: slice, queries: slice | Tensor, first_keys: int | None) -> Tensor:
         """(B', H, L', K), in float32 or better."""
         chosen = _wide(self.queries[sequences][:, :, queries])
-        keys = _wide(self.keys[sequences])
+        keys = _wide(self.keys[sequences][:, :, :first_keys])
         b, h, q, d = chosen.shape
         shared, k = keys.shape[1], keys.shape[2]
         grouped = chosen.reshape(b, shared, (h // shared) * q, d)
@@ -288,7 +321,7 @@ class ScaledCall:
             later = torch.arange(k, device=scores.device)[None, :] > position[:, None]
             scores = scores.masked_fill(later, float("-inf"))
         if self.mask is not None:
-            mask = self.mask.expand(*self.shape)[sequences][:, :, queries]
+            mask = self.mask.expand(*self.shape)[sequences][:, :, queries][..., :first_keys]
             if mask.dtype == torch.bool:
                 blind = ~mask.any(
                     -1, keepdim=True
@@ -309,7 +342,7 @@ def attention_seam(
     Args:
         handler: called in the order of the pass; may return the output that goes on.
         batch, length: sequences and queries of the pass.
-        slots: kind and layer of each product, in the order of the pass.
+        slots: what each product is, in the order of the pass.
 
     Raises:
         SelfCheckError: the pass had more or fewer products than ``slots``.
@@ -324,7 +357,7 @@ def attention_seam(
 
 
 def _mark(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-    """Note on a tensor that it holds attention weights: a softmax over its last axis, or what is left of one."""
+    """Note on a tensor that it holds attention weights: a softmax over its last axis, or what is left."""
     if not isinstance(result, Tensor) or result.dim() < 3:
         return
     if name in SOFTMAX:
@@ -337,13 +370,13 @@ def _mark(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any)
 
 
 def _by_head(x: Tensor, batch: int) -> Tensor:
-    """(B, heads, positions, width) of a tensor that may have sequences and heads in one axis, or heads in two."""
+    """(B, heads, positions, width) of a tensor with sequences and heads in one axis, or heads in two."""
     if x.dim() == 4 and x.shape[0] in (1, batch):
         return x.expand(batch, *x.shape[1:])
     if x.dim() < 3 or (x.shape[0] % batch if x.dim() == 3 else x.shape[0] != batch):
         raise SelfCheckError(
-            f"An attention product has an operand of shape {tuple(x.shape)}, which does not divide into {batch} sequences "
-            "and heads. Please report the model class."
+            f"An attention product has an operand of shape {tuple(x.shape)}, which does not divide into {batch} "
+            "sequences and heads. Please report the model class."
         )
     return x.reshape(batch, -1, x.shape[-2], x.shape[-1])
 

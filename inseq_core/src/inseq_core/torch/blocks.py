@@ -137,9 +137,14 @@ def visit_calls(
         if made is not None:
             kept.append(made)
 
-    with torch.inference_mode(False), torch.no_grad(), ctx.adapter.quiet(), ctx.adapter.visible_attention():
-        with _calling(ctx.adapter, {k: found.side(_SIDE[k]) for k in kinds}, keep):
-            run(ctx)
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        ctx.adapter.quiet(),
+        ctx.adapter.visible_attention(),
+        _calling(ctx.adapter, {k: found.side(_SIDE[k]) for k in kinds}, keep),
+    ):
+        run(ctx)
     return kept
 
 
@@ -177,7 +182,7 @@ def _calling(
                         layer=layer,
                         hidden=leaves[shape.hidden],
                         output=hidden_of(output),
-                        products=tuple(p for p in met if blocks.block_of[p.index] == layer),
+                        products=tuple(p for p in met if p.slot.block == layer),
                         copies=copies,
                         module=module,
                         leaves=leaves,
@@ -245,8 +250,8 @@ def check_reruns(ctx: TorchContext) -> None:
         if not adapter.traits.repeats_blocks and not (known and tried(1)):
             adapter.traits.repeats_blocks = None
             raise CapabilityError(
-                f"{name}: the layers of {adapter.profile.model_class} cannot be run by themselves, which this "
-                "method needs. Use another method."
+                f"{name}: the layers of {adapter.profile.model_class} cannot be run by themselves, which "
+                "this method needs.\n  Use another method."
             )
     finally:
         adapter.counts.clear()

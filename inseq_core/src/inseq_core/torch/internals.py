@@ -1,8 +1,10 @@
 """Looking inside: attention weights, hidden states and their replacement, layer by layer, in one pass.
 
-Visitors are called while the pass runs and keep what they need; nothing else outlives its layer. So a method holds a few
-rows of each layer, never all of N·H·L².
-Axes: B sequences, H heads, L target positions, K keys (source or target positions), R rows, D hidden, v width of a value.
+Visitors are called while the pass runs and keep what they need; nothing else outlives its layer. So a method
+holds a few rows of each layer, never all of N·H·L².
+Axes: B sequences, H heads, L target positions, K keys (source or target positions), R rows, D hidden, v width
+    of
+a value.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from inseq_core.errors import CapabilityError, SelfCheckError
+from inseq_core.errors import SelfCheckError
 from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass
 from inseq_core.torch.attention_map import AttentionMap, attention_map, watching_attention
@@ -36,7 +38,7 @@ class LayerWeights:
         kind: "decoder" (keys are target positions) or "cross" (keys are source positions).
         layer: which of its kind, from 0.
         weights: (R, H, K) of the query that each row is predicted from.
-        gradients: (R, H, K) derivative of the row's score with respect to its weights, where it was asked for.
+        gradients: (R, H, K) derivative of the row's score with respect to its weights, where asked for.
     """
 
     kind: str
@@ -47,7 +49,9 @@ class LayerWeights:
 
 @attrs.frozen(kw_only=True, eq=False)
 class LayerStates:
-    """What one block gives: (B, L, D) ``states`` of ``kind`` "encoder" or "decoder" after block ``layer``, from 0."""
+    """What one block gives: ``states`` (B, L, D) of ``kind`` "encoder" or "decoder" behind block
+    ``layer``.
+    """
 
     kind: str
     layer: int
@@ -60,7 +64,7 @@ def context_map(ctx: TorchContext) -> AttentionMap:
 
 
 def run(ctx: TorchContext, *, with_head: bool = False, graph: bool = False) -> RowPass:
-    """One pass over the context's texts, for those who watch; the head runs on the rows only if it is wanted."""
+    """One pass over the context's texts, for those who watch; the head runs only if it is wanted."""
     inputs = ctx.inputs if ctx.is_moved else None
     batch, grid = ctx.batch, ctx.grid if with_head else ctx.grid.take([])
     memory = None
@@ -81,9 +85,13 @@ def visit_attention(ctx: TorchContext, visit: Callable[[AttentionProduct], Kept 
             kept.append(made)
 
     found = context_map(ctx)
-    with torch.inference_mode(False), torch.no_grad(), ctx.adapter.quiet():
-        with watching_attention(ctx.adapter, found, handler):
-            run(ctx)
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        ctx.adapter.quiet(),
+        watching_attention(ctx.adapter, found, handler),
+    ):
+        run(ctx)
     return kept
 
 
@@ -99,7 +107,7 @@ def row_attention(ctx: TorchContext) -> list[LayerWeights]:
     return visit_attention(ctx, rows)
 
 
-# -- blocks -------------------------------------------------------------------------------------------------------------
+# -- blocks ------------------------------------------------------------------------------------------
 
 
 def hidden_of(output: Any) -> Tensor:
@@ -167,14 +175,15 @@ def intervening(
         yield
 
 
-# -- gradients ----------------------------------------------------------------------------------------------------------
+# -- gradients ---------------------------------------------------------------------------------------
 
 
 def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
     """Weights of the rows, and the derivative of each row's score with respect to its own weights.
 
-    The weights of row r act through the product's output at its query alone: ∂f_r/∂a_rhk = ⟨∂f_r/∂o_rh, v_hk⟩. So one zero is
-    added to that output for each row, and the derivative of every step is taken with respect to it, in batched products.
+    The weights of row r act through the product's output at its query alone: ∂f_r/∂a_rhk = ⟨∂f_r/∂o_rh,
+    v_hk⟩. So one zero is added to that output for each row, and the derivative of every step is taken with
+    respect to it, in batched products.
     """
     adapter, batch, grid = ctx.adapter, ctx.batch, ctx.grid
     found = context_map(ctx)
@@ -214,8 +223,8 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
             for rows_of_layer, part in zip(found_rows, parts, strict=True):
                 rows_of_layer[rows] = part[step[rows] - start, rows]
     made = []
-    for (layer, values), by_output in zip(seen, found_rows, strict=True):
-        by_output = by_output if scale is None else by_output.float() * scale[:, None, None]
+    for (layer, values), scaled in zip(seen, found_rows, strict=True):
+        by_output = scaled if scale is None else scaled.float() * scale[:, None, None]
         gradients = torch.zeros_like(layer.weights)
         for b in range(len(batch)):
             rows = (sequence == b).nonzero()[:, 0]
@@ -224,17 +233,3 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
             )
         made.append(attrs.evolve(layer, gradients=gradients))
     return made
-
-
-def same_heads(found: AttentionMap, kinds: tuple[str, ...]) -> int:
-    """Heads of every layer of the kinds.
-
-    Raises:
-        CapabilityError: layers differ, so that scores by head have no common shape.
-    """
-    heads = {h for kind in kinds for h in found.heads(kind)}
-    if len(heads) != 1:
-        raise CapabilityError(
-            f"Layers have different numbers of attention heads ({sorted(heads)}): choose some of one number."
-        )
-    return heads.pop()

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import attrs
 import torch
-from inseq_core.data.result import MethodOutput
-from inseq_core.torch import TorchContext
-from inseq_core.torch.branches import AttentionBranch
 from torch import Tensor
 
 from inseq_attention.mixing import Mixture
 from inseq_attention.norms import add_own
+from inseq_core.data.result import MethodOutput
+from inseq_core.torch import TorchContext
+from inseq_core.torch.attention_branch import AttentionBranch
 
 
 @attrs.frozen(kw_only=True)

@@ -33,9 +33,9 @@ def is_choice(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> Non
     """Refuse what is no choice at all."""
     if value is None or _is_index(value) or isinstance(value, range):
         return
-    if isinstance(value, (tuple, list)) and value and all(map(_is_index, value)):
-        if isinstance(value, list) or len(value) == 2:
-            return
+    are_indices = isinstance(value, (tuple, list)) and bool(value) and all(map(_is_index, value))
+    if are_indices and (isinstance(value, list) or len(value) == 2):
+        return
     raise invalid(attribute.name, value, EXPECTED)
 
 

@@ -10,19 +10,20 @@ Axes: B sequences, S source positions, L target positions, K keys, R rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import attrs
 import torch
-from inseq_core.data.result import MethodOutput
-from inseq_core.torch import TorchContext
-from inseq_core.torch.attention_seam import AttentionProduct
 from torch import Tensor
 
 from inseq_attention.choice import Choice, indices
+from inseq_core.data.result import MethodOutput
+from inseq_core.torch import TorchContext
+from inseq_core.torch.attention_seam import AttentionProduct
 
 PORTION = 1 << 24
 """Attention weights (H, L, K) that are held at once."""
+
+CAUSAL_STRIP = 512
+"""Rows of a causal product that are taken together."""
 
 
 @attrs.define(eq=False)
@@ -44,11 +45,11 @@ class Mixture:
         if kind == "encoder":
             self.source = matrix if self.source is None else matrix @ self.source
             return
-        self.in_target = matrix if self.in_target is None else matrix @ self.in_target
+        self.in_target = matrix if self.in_target is None else causal_product(matrix, self.in_target)
         self.from_source = None if self.from_source is None else matrix @ self.from_source
 
     def mix_cross(self, matrix: Tensor, residual: Tensor) -> None:
-        """A layer of cross-attention: rows (B, L, S) and the residual's share (B, L, 1) sum to one together."""
+        """A layer of cross-attention: rows (B, L, S) that sum to one with the residual's share (B, L, 1)."""
         fresh = matrix if self.source is None else matrix @ self.source
         self.from_source = fresh if self.from_source is None else fresh + residual * self.from_source
         if self.in_target is None:
@@ -67,24 +68,30 @@ class Mixture:
         )
 
 
+def causal_product(a: Tensor, b: Tensor) -> Tensor:
+    """(B, L, L) product of two matrices whose rows have nothing behind the diagonal."""
+    length = a.shape[-1]
+    product = torch.zeros_like(b)
+    for start in range(0, length, CAUSAL_STRIP):
+        end = min(start + CAUSAL_STRIP, length)
+        product[:, start:end, :end] = a[:, start:end, :end] @ b[:, :end, :end]
+    return product
+
+
 def head_mean(product: AttentionProduct, heads: Choice) -> Tensor:
     """(B, L, K) weights, averaged over the chosen heads; a few queries at a time."""
     b, n_heads, length, n_keys = product.shape
     chosen = indices("heads", heads, n_heads, "attention heads in each layer")
-    rows = []
+    size = max(PORTION // max(n_heads * n_keys, 1), 1)
+    mean: Tensor | None = None
     for sequence in range(b):
-        parts = [
-            product.weights(slice(sequence, sequence + 1), queries)[0, chosen].mean(0)
-            for queries in _portions(length, n_heads * n_keys)
-        ]
-        rows.append(torch.cat(parts))
-    return torch.stack(rows)
-
-
-def _portions(length: int, width: int) -> Iterator[slice]:
-    size = max(PORTION // max(width, 1), 1)
-    for start in range(0, length, size):
-        yield slice(start, min(start + size, length))
+        for start in range(0, length, size):
+            end = min(start + size, length)
+            seen = end if product.slot.is_causal else n_keys
+            weights = product.weights(slice(sequence, sequence + 1), slice(start, end), seen)
+            mean = weights.new_zeros(b, length, n_keys) if mean is None else mean
+            mean[sequence, start:end, :seen] = weights[0, chosen].mean(0)
+    return torch.zeros(product.shape[0], length, n_keys) if mean is None else mean
 
 
 def with_residual(weights: Tensor, residual: float) -> Tensor:

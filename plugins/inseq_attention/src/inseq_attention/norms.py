@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inseq_core.data.result import MethodOutput
 from inseq_core.torch import TorchContext
-from inseq_core.torch.branches import AttentionBranch
+from inseq_core.torch.attention_branch import AttentionBranch
 
 VARIANTS = ("attn", "attnres", "attnresln")
 

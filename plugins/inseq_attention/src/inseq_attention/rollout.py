@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 import torch
-from inseq_core.data.result import MethodOutput
-from inseq_core.errors import InvalidArgumentError
-from inseq_core.torch import TorchContext
-from inseq_core.torch.attention_seam import AttentionProduct
 
 from inseq_attention.choice import Choice, as_list, check_layers_and_heads, is_choice
 from inseq_attention.flow import LayerGraph
 from inseq_attention.mixing import Mixture, cross_with_residual, head_mean, with_residual
+from inseq_core.data.result import MethodOutput
+from inseq_core.errors import InvalidArgumentError
+from inseq_core.torch import TorchContext
+from inseq_core.torch.attention_seam import AttentionProduct
 
 if TYPE_CHECKING:
     from inseq_core.run.request import AttributeRequest

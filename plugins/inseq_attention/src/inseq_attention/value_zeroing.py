@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 import torch
-from inseq_core.data.result import MethodOutput
-from inseq_core.torch import TorchContext
-from inseq_core.torch.blocks import BlockCall
 from torch import Tensor
 
 from inseq_attention.choice import UnitChoice, as_list, check_units, indices, is_unit_choice
+from inseq_core.data.result import MethodOutput
+from inseq_core.torch import TorchContext
+from inseq_core.torch.blocks import BlockCall
 
 if TYPE_CHECKING:
     from inseq_core.run.request import AttributeRequest
