@@ -8,6 +8,8 @@ Axes: B sequences, R rows, L positions (of either side), D hidden, K samples.
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import attrs
 import numpy as np
 import torch
@@ -51,11 +53,12 @@ class GradientShap:
         total = ctx.zeros()
         for start in range(0, self.n_samples, at_once):
             chosen = range(start, min(start + at_once, self.n_samples))
-            noisy = [ctx.inputs if noise[k] is None else ctx.inputs + noise[k] * self.stdevs for k in chosen]
+            drawn = noise[chosen.start : chosen.stop]
+            noisy = [ctx.inputs if shift is None else ctx.inputs + shift * self.stdevs for shift in drawn]
             points = [lerp(baseline, end, alphas[k]) for k, end in zip(chosen, noisy, strict=True)]
             gradients = ctx.step_gradients(stacked(points))
             for i, end in enumerate(noisy):
-                one = gradients.map(lambda g, i=i: g[i * ctx.n_rows : (i + 1) * ctx.n_rows])
+                one = gradients.map(itemgetter(slice(i * ctx.n_rows, (i + 1) * ctx.n_rows)))
                 one = attrs.evolve(one, rows=ctx.rows)
                 total = total + (one * (end - baseline) if self.multiply_by_inputs else one)
         attributions = total / self.n_samples

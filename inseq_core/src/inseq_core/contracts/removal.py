@@ -270,10 +270,11 @@ def _replaced(ctx: AttributionContext, versions: BoolArray) -> VersionTable:
 
 
 def _with_ids(text: EncodedText, kept: dict[str, BoolArray], other: dict[str, IntArray]) -> EncodedText:
-    ids = {"target_ids": np.where(kept["target"], text.target_ids, other["target"])}
-    if text.source_ids is not None:
-        ids["source_ids"] = np.where(kept["source"], text.source_ids, other["source"])
-    return attrs.evolve(text, **ids)
+    target = np.where(kept["target"], text.target_ids, other["target"])
+    if text.source_ids is None:
+        return attrs.evolve(text, target_ids=target)
+    source = np.where(kept["source"], text.source_ids, other["source"])
+    return attrs.evolve(text, target_ids=target, source_ids=source)
 
 
 def _marked(text: EncodedText, kept: dict[str, BoolArray], way: str) -> EncodedText:
@@ -372,7 +373,8 @@ def _deleted(ctx: AttributionContext, versions: BoolArray) -> VersionTable:
         # compared
         before = np.concatenate([[0], np.cumsum(here)])[position]
         content = (*_content(version), before.tobytes())
-        if here.all() and (source is None or np.array_equal(source, text.source_ids)):
+        same_source = source is None or text.source_ids is None or np.array_equal(source, text.source_ids)
+        if here.all() and same_source:
             continue
         if content not in known:
             known[content] = len(texts)

@@ -79,7 +79,7 @@ def row_chunks(
     width = batch.target_ids.shape[1] + (batch.source_ids.shape[1] if batch.has_source else 0)
     per_step = max(len(batch) * width * dim * 4, 1)
     size = int(np.clip(adapter.memory_budget // (4 * per_step), 1, STEPS_A_CHUNK))
-    chunks = []
+    chunks: list[IntArray] = []
     for group in groups:
         part = grid.take(group)
         chunks.extend(group[rows] for rows in part.chunks(size))

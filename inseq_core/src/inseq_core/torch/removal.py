@@ -8,6 +8,7 @@ memory allows. Axes: n versions of a pass, S source positions, L target position
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def forward_versions(
     passes = VersionPasses(adapter, batch, grid)
     for band in passes.plan():
         chunks = map(np.asarray, passes.chunks(band.members))
-        yield from in_parts(adapter, chunks, lambda chunk, band=band: passes.run(chunk, band.offset))
+        yield from in_parts(adapter, chunks, partial(passes.run, offset=band.offset))
 
 
 class VersionPasses:

@@ -13,7 +13,7 @@ Axes: B sequences, L target positions, V vocabulary.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -207,7 +207,8 @@ def _hides(adapter: TorchAdapter, probe: EncodedText, pad_id: int, side: str) ->
     hidden[1] = ids[0] if ids[0] != ids[1] else (ids[1] + 1) % adapter.embedding_matrix(side).shape[0]
     found = []
     for version in (ids, hidden):
-        text = attrs.evolve(probe, **{f"{side}_ids": version, f"{side}_kept": kept})
+        changes: dict[str, Any] = {f"{side}_ids": version, f"{side}_kept": kept}
+        text = attrs.evolve(probe, **changes)
         logits = _whole_logits(adapter, TokenBatch(texts=(text,), origin=(0,), pad_id=pad_id))
         found.append(logits[2:] if side == "target" else logits)
     return close(found[0], found[1], adapter.dtype)

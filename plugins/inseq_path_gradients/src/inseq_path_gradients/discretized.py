@@ -9,6 +9,9 @@ path, W words.
 
 from __future__ import annotations
 
+from operator import itemgetter
+from typing import Any
+
 import attrs
 import numpy as np
 import torch
@@ -74,7 +77,7 @@ class DiscretizedIntegratedGradients:
             chosen = range(start, min(start + at_once, moves))
             gradients = ctx.step_gradients(stacked([path[m] for m in chosen]))
             for i, m in enumerate(chosen):
-                one = gradients.map(lambda g, i=i: g[i * ctx.n_rows : (i + 1) * ctx.n_rows])
+                one = gradients.map(itemgetter(slice(i * ctx.n_rows, (i + 1) * ctx.n_rows)))
                 one = attrs.evolve(one, rows=ctx.rows)
                 total = total + (one * (path[m + 1] - path[m]) if self.multiply_by_inputs else one / moves)
         step_scores = {}
@@ -89,14 +92,15 @@ class DiscretizedIntegratedGradients:
     def _path(self, ctx: TorchContext) -> list[InputTensors]:
         """M points from the baseline to the input, each (B, S, D), (B, L, D)."""
         inputs, baseline = ctx.inputs, ctx.baseline(self.baseline)
-        sides: dict[str, Tensor | None] = {}
+        walks: dict[str, Tensor] = {}
         for side in ("source", "target"):
             now, end = getattr(inputs, side), getattr(baseline, side)
-            sides[side] = None if now is None else self._walks(ctx, side, now, end)
-        return [
-            attrs.evolve(inputs, **{side: None if walk is None else walk[m] for side, walk in sides.items()})
-            for m in range(self.n_steps + 2)
+            if now is not None:
+                walks[side] = self._walks(ctx, side, now, end)
+        points: list[dict[str, Any]] = [
+            {side: walk[m] for side, walk in walks.items()} for m in range(self.n_steps + 2)
         ]
+        return [attrs.evolve(inputs, **point) for point in points]
 
     def _walks(self, ctx: TorchContext, side: str, now: Tensor, end: Tensor) -> Tensor:
         """(M, B, L, D): each distinct pair of word and end walks once."""

@@ -8,6 +8,7 @@ every step. Axes: B sequences, R rows, L positions (of either side), D hidden, K
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 import numpy as np
@@ -97,7 +98,8 @@ def without(
     """The inputs with ``share`` of one position's way to the baseline gone."""
     moved: Tensor = getattr(inputs, side).clone()
     moved[:, position] -= share * getattr(shift, side)[:, position]
-    return attrs.evolve(inputs, **{side: moved})
+    changed: dict[str, Any] = {side: moved}
+    return attrs.evolve(inputs, **changed)
 
 
 def stacked(copies: list[InputTensors]) -> InputTensors:

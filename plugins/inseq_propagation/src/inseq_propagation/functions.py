@@ -196,6 +196,7 @@ def _pair_product(rules: RuleSet, fn: Any, a: Tensor, b: Tensor, a_varies: bool,
 
 def _table() -> dict[Any, Reading]:
     table: dict[Any, Reading] = {}
+    function: Any
     for name in ("tanh", "sigmoid", "exp", "erf", "rsqrt", "sqrt", "reciprocal", "square", "log", "log1p", "expm1", "abs",
                  "clamp", "clamp_min", "clamp_max", "clip", "relu", "cos", "sin", "exp2", "log2", "pow"):  # fmt: skip
         for owner in (torch, Tensor):

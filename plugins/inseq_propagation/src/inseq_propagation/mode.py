@@ -188,8 +188,8 @@ def keeps_pairs(
                                  torch.repeat_interleave, Tensor.repeat_interleave) else 1  # fmt: skip
         axis = kwargs.get("dim", args[position] if len(args) > position else 0)
         rank = first.dim() + (func in (torch.stack, Tensor.unsqueeze, torch.unsqueeze))
-        axes = axis if isinstance(axis, (tuple, list)) else [axis]
-        return all(isinstance(a, int) and a % rank != 0 for a in axes)
+        several = axis if isinstance(axis, (tuple, list)) else [axis]
+        return all(isinstance(a, int) and a % rank != 0 for a in several)
     if func in REPEATS:
         times = args[1] if isinstance(args[1], (tuple, list)) else args[1:]
         return bool(len(times) == first.dim() and times[0] == 1)
