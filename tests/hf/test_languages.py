@@ -8,6 +8,8 @@ import pytest
 import torch
 from support.hf_adapters import begun, tiny_adapter
 from support.tiny_models import ENCODER_DECODER, LANGUAGES, tiny_model
+from tokenizers.processors import TemplateProcessing
+from transformers import MarianMTModel
 from transformers.models.m2m_100.modeling_m2m_100 import shift_tokens_right
 
 from inseq_core.errors import InvalidArgumentError
@@ -111,6 +113,39 @@ def test_a_model_that_forces_its_language_says_it_for_the_tokenizer(name):
     given = told.encode_input("A dog")
 
     assert untold.encode_output(OUTPUT, given).tolist() == told.encode_output(OUTPUT, given).tolist()
+
+
+def test_a_language_code_behind_the_end_is_written_first():
+    """NLLB's older behaviour: only mBART's decoder starts with that code, others write it first."""
+    model, tokenizer = tiny_model("nllb")
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.set_src_lang_special_tokens = tokenizer.set_tgt_lang_special_tokens = lambda code: None
+    french, end = tokenizer.convert_tokens_to_ids("fra_Latn"), tokenizer.eos_token_id
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="$A </s> fra_Latn", special_tokens=[("</s>", end), ("fra_Latn", french)]
+    )
+    adapter = load(model, tokenizer=tokenizer)
+
+    ids = adapter.encode_output(OUTPUT, adapter.encode_input("A dog")).tolist()
+
+    assert ids[:2] == [model.config.decoder_start_token_id, french]
+    assert ids[-1] == end and french not in ids[2:]
+
+
+def test_a_model_with_two_vocabularies_uses_each_for_its_side():
+    """Newer Marian models: an id means one word in the source and another in the target."""
+    source, target = 217, 250
+    config = copy.deepcopy(tiny_model("marian")[0].config)
+    config.share_encoder_decoder_embeddings, config.tie_word_embeddings = False, False
+    config.vocab_size, config.decoder_vocab_size = source, target
+    tokenizer = tiny_model("marian")[1]
+    adapter = load(MarianMTModel(config).eval(), tokenizer=tokenizer)
+
+    assert adapter.embedding_matrix("source").shape[0] == source
+    assert adapter.embedding_matrix("target").shape[0] == target
+    assert adapter.baseline_ids(target - 1, "target") == target - 1
+    with pytest.raises(InvalidArgumentError, match="from 0 to 216"):
+        adapter.baseline_ids(target - 1, "source")
 
 
 def test_a_failing_tokenizer_is_left_in_its_input_mode():

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny_models import TOKENIZERS, tiny_tokenizer
 
-from inseq_hf.pieces import Marks, Pieces, byte_alphabet, readable, unreadable
+from inseq_core.text.pieces import Marks, byte_alphabet, readable, unreadable
+from inseq_hf.pieces import Pieces
 
 TEXT = "Hello ladies,\n\nyou 你好世界 café"
 

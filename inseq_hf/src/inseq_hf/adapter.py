@@ -22,6 +22,7 @@ from inseq_core.data.batch import EncodedText, IntArray, as_ids
 from inseq_core.data.token import Segment
 from inseq_core.errors import CapabilityError, InvalidArgumentError
 from inseq_core.hooks.specs import Capability
+from inseq_core.torch import planner
 from inseq_core.torch.adapter import TorchAdapter
 from inseq_hf import chat, generation, prefix
 from inseq_hf.facts import attention_heads, attention_layers, device_name, start_token, versions
@@ -60,8 +61,7 @@ class HuggingFaceAdapter(TorchAdapter):
         super().__init__(model)
         self.tokenizer = tokenizer
         self.capabilities = frozenset(capabilities)
-        embeddings: Any = self.embedding_module("target")
-        vocabulary = int(embeddings.weight.shape[0])
+        vocabulary = self._rows("target")
         settings = model.generation_config
         self.codec = TextCodec(
             tokenizer=tokenizer,
@@ -70,6 +70,8 @@ class HuggingFaceAdapter(TorchAdapter):
             start_id=start_token(model, tokenizer),
             forced_start_id=getattr(settings, "forced_bos_token_id", None),
             is_encoder_decoder=self.is_encoder_decoder,
+            source_vocabulary_size=self._rows("source"),
+            starts_with_last_label=self.starts_with_last_label(),
         )
         padding = (
             tokenizer.pad_token_id,
@@ -98,6 +100,14 @@ class HuggingFaceAdapter(TorchAdapter):
     def limits(self) -> tuple[int | None, int | None]:
         """Positions that the encoder and the decoder have, None where there is no limit (or no encoder)."""
         raise NotImplementedError
+
+    def starts_with_last_label(self) -> bool:
+        """Whether the decoder starts with the last token that the tokenizer writes for an output."""
+        return False
+
+    def _rows(self, side: str) -> int:
+        embeddings: Any = self.embedding_module(side)
+        return int(embeddings.weight.shape[0])
 
     # -- seams -------------------------------------------------------------------------------------
 
@@ -184,6 +194,7 @@ class HuggingFaceAdapter(TorchAdapter):
                 f"device_map and cannot be moved to {device!r}."
             )
         self.model.to(place)
+        self.memory_budget = planner.default_budget(place)
         self.profile = attrs.evolve(self.profile, device=device_name(self.model))
 
     def repeat_prefix(self, cache: Any, length: int, copies: int) -> Any | None:

@@ -26,6 +26,16 @@ class EncoderDecoderAdapter(HuggingFaceAdapter):
         source, target = self.model.get_encoder().config, self.model.get_decoder().config
         return positions_of(source, "encoder"), positions_of(target, "decoder")
 
+    def starts_with_last_label(self) -> bool:
+        """Whether the model's own shift of labels to decoder inputs puts the last one first."""
+        shift = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
+        if shift is None:
+            return False
+        try:
+            return int(shift(labels=torch.tensor([[7, 8, 9]], device=self.device))[0, 0]) == 9
+        except (TypeError, ValueError):  # without a start or padding token in the configuration
+            return False
+
     def embedding_module(self, side: str) -> nn.Module:
         """The encoder's or the decoder's own embeddings; a module shared by both may never be called."""
         part = self.model.get_encoder() if side == "source" else self.model.get_decoder()

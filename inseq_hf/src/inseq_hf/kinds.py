@@ -21,7 +21,9 @@ def check_generates(config: Any, name: str, model: Any = None) -> None:
     import transformers as hf
 
     if model is not None:
-        if not (model.can_generate() and model.get_output_embeddings() is not None) or _is_two_sided(config):
+        reads_text = getattr(model, "main_input_name", "input_ids") == "input_ids"
+        writes = model.can_generate() and model.get_output_embeddings() is not None
+        if not (reads_text and writes) or _is_two_sided(config):
             raise _does_not_generate(type(model).__name__, name)
         return
     kinds = [getattr(hf, str(kind), None) for kind in config.architectures or ()]

@@ -44,11 +44,14 @@ class TextCodec:
     Attributes:
         tokenizer: of transformers.
         model_name: for messages.
-        vocabulary_size: rows of the model's embedding.
+        vocabulary_size: rows of the decoder's embedding.
+        source_vocabulary_size: rows of the encoder's, for models that have two vocabularies.
         start_id: what an empty prompt, or the decoder of an encoder–decoder model, begins with; None if there
             is none.
         forced_start_id: the first token that the model's own settings force on its output, if they do.
         is_encoder_decoder: whether prompts are sources.
+        starts_with_last_label: the model's decoder starts with the last token that the tokenizer writes for
+            an output (mBART: its language), instead of a start token of its own.
     """
 
     tokenizer: Any
@@ -57,6 +60,9 @@ class TextCodec:
     start_id: int | None = None
     forced_start_id: int | None = None
     is_encoder_decoder: bool = False
+    source_vocabulary_size: int | None = None
+    starts_with_last_label: bool = False
+    _frames: dict[Any, Frame] = attrs.field(factory=dict, init=False)
     pieces: Pieces = attrs.field(default=attrs.Factory(lambda self: Pieces(self.tokenizer), takes_self=True))
 
     # -- special ids -------------------------------------------------------------------------------
@@ -84,18 +90,27 @@ class TextCodec:
 
     def frame(self, side: str) -> Frame:
         """The frame around sources (or prompts) and around outputs."""
-        bare, framed = self.bare("a", side), self._framed("a", side)
-        for start in range(len(framed) - len(bare) + 1):
-            if framed[start : start + len(bare)] == bare:
-                return Frame(before=framed[:start], after=framed[start + len(bare) :])
+        languages = (getattr(self.tokenizer, name, None) for name in ("src_lang", "tgt_lang"))
+        key = (side, *languages)
+        if key not in self._frames:
+            self._frames[key] = self._probed_frame(side)
+        return self._frames[key]
+
+    def _probed_frame(self, side: str) -> Frame:
+        """What stands around a short text."""
+        for text in _ANCHORS:
+            bare, framed = self.bare(text, side), self._framed(text, side)
+            for start in range(len(framed) - len(bare) + 1):
+                if bare and framed[start : start + len(bare)] == bare:
+                    return Frame(before=framed[:start], after=framed[start + len(bare) :])
         return Frame()
 
     def bare(self, text: str, side: str = "source") -> list[int]:
         """Ids of a text, without a frame."""
-        return self._checked(self._call(text, side, add_special_tokens=False), text)
+        return self._checked(self._call(text, side, add_special_tokens=False), text, side)
 
     def _framed(self, text: str, side: str) -> list[int]:
-        return self._checked(self._call(text, side, add_special_tokens=True), text)
+        return self._checked(self._call(text, side, add_special_tokens=True), text, side)
 
     def _call(self, text: str, side: str, *, add_special_tokens: bool) -> list[int]:
         options = {"add_special_tokens": add_special_tokens, "return_attention_mask": False, "verbose": False}
@@ -124,12 +139,18 @@ class TextCodec:
             "  Load it with tokenizer_kwargs={'src_lang': …, 'tgt_lang': …}."
         )
 
-    def _checked(self, ids: list[int], text: str) -> list[int]:
-        beyond = [i for i in ids if i >= self.vocabulary_size]
+    def _size(self, side: str) -> int:
+        """Ids that a side's embedding has rows for."""
+        own = self.source_vocabulary_size if side == "source" else None
+        return self.vocabulary_size if own is None else own
+
+    def _checked(self, ids: list[int], text: str, side: str) -> list[int]:
+        size = self._size(side)
+        beyond = [i for i in ids if i >= size]
         if beyond:
             raise InvalidArgumentError(
                 f"The tokenizer writes {text[:40]!r} with id {beyond[0]}, but {self.model_name} has "
-                f"embeddings for {self.vocabulary_size} ids only.\n"
+                f"embeddings for {size} ids only.\n"
                 "  Load the tokenizer that belongs to the model: tokenizer=…"
             )
         return ids
@@ -235,12 +256,11 @@ class TextCodec:
     def decoder_start(self) -> int:
         """The id at position 0 of an encoder–decoder model's target.
 
-        A language code that the tokenizer writes after the end of an output is where its decoder starts
-        (mBART).
+        Its start token, or the language code that the tokenizer writes last (mBART).
         """
-        if not self.has_no_target_language():
+        if self.starts_with_last_label and not self.has_no_target_language():
             after = self.frame("target").after
-            if len(after) > 1 and after[0] in self.eos_ids:
+            if len(after) > 1:
                 return after[-1]
         if self.start_id is None:
             raise InvalidArgumentError(
@@ -251,11 +271,8 @@ class TextCodec:
 
     def output_ids(self, text: str) -> list[int]:
         """(L,) ids of a forced output of an encoder–decoder model, from start to end token."""
-        start, frame = self.decoder_start(), self._output_frame()
-        after = frame.after
-        if after and after[-1] == start and len(after) > 1:
-            after = after[:-1]
-        return [start, *frame.before, *self.bare(text, "target"), *after]
+        frame = self._output_frame()
+        return [self.decoder_start(), *frame.before, *self.bare(text, "target"), *frame.after]
 
     def begun_ids(self, prefix: str | None) -> list[int]:
         """(L0,) ids that generation of an encoder–decoder model starts from: the start token, and a forced
@@ -268,7 +285,14 @@ class TextCodec:
         return [self.decoder_start(), *self._output_frame().before, *self.bare(prefix, "target")]
 
     def _output_frame(self) -> Frame:
-        return self._frame_without_language() if self.has_no_target_language() else self.frame("target")
+        """The frame around outputs as the decoder writes them: a language code first, the end last."""
+        if self.has_no_target_language():
+            return self._frame_without_language()
+        frame = self.frame("target")
+        if len(frame.after) < 2:
+            return frame
+        language = () if self.starts_with_last_label else frame.after[-1:]
+        return Frame(before=(*language, *frame.before), after=frame.after[:1])
 
     def _frame_without_language(self) -> Frame:
         """Frame of outputs without a language of the tokenizer's: in the one that the model forces."""
@@ -285,7 +309,7 @@ class TextCodec:
         """The language code that outputs begin with, where the tokenizer was told one."""
         if not self.is_encoder_decoder or self.has_no_target_language():
             return None
-        before = self.frame("target").before
+        before = self._output_frame().before
         return before[0] if before and before[0] not in self.start_ids else None
 
     # -- back to text ------------------------------------------------------------------------------
@@ -323,9 +347,9 @@ class TextCodec:
             InvalidArgumentError: a token that the tokenizer does not have, or more than one.
         """
         if isinstance(baseline, (int, np.integer)) and not isinstance(baseline, bool):
-            if 0 <= baseline < self.vocabulary_size:
+            if 0 <= baseline < self._size(side):
                 return int(baseline)
-            raise invalid("baseline", baseline, f"an id from 0 to {self.vocabulary_size - 1}")
+            raise invalid("baseline", baseline, f"an id from 0 to {self._size(side) - 1}")
         if not isinstance(baseline, str):
             raise invalid("baseline", baseline, "'unk', 'pad', 'mask', 'eos', 'bos', an id, or a token")
         orders = {
@@ -337,7 +361,7 @@ class TextCodec:
         orders["bos"] = ("bos", "cls")
         for name in orders.get(baseline, ()):
             found = getattr(self.tokenizer, f"{name}_token_id", None)
-            if found is not None and found < self.vocabulary_size:
+            if found is not None and found < self._size(side):
                 return int(found)
         if baseline in orders:
             raise InvalidArgumentError(
