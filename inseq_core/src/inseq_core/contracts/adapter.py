@@ -167,8 +167,7 @@ class ModelAdapter(abc.ABC):
         Yields:
             rows of ``grid``, and what the model said at them.
         """
-        from inseq_core.contracts.memory import in_parts
-        from inseq_core.contracts.removal import local_grid, rows_of, sequence_parts
+        from inseq_core.contracts.memory import in_parts, local_grid, rows_of, sequence_parts
 
         def forward(sequences: IntArray) -> tuple[IntArray, ForwardOutput]:
             rows = rows_of(grid, sequences)

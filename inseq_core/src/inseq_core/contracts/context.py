@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from inseq_core.contracts.removal import RemovalWay, RowFunction, aligned_table, removal_scores, score_table
+from inseq_core.contracts.removal import RemovalWay, removal_scores
 from inseq_core.contracts.step_function import BoundStepFunction, ForwardOutput, StepCall, StepFunctionArgs
+from inseq_core.contracts.versions import RowFunction, aligned_table, score_table
 from inseq_core.data.batch import BoolArray, EncodedText, IntArray, TokenBatch
 from inseq_core.data.features import FeatureSet
 from inseq_core.data.result import MethodOutput

@@ -1,6 +1,7 @@
-"""Less at once: work that ran out of memory is halved and goes on.
+"""Less at once: logits are asked for a part at a time, and work that ran out of memory is halved and goes on.
 
 The framework says which errors mean that (``ModelAdapter.is_out_of_memory``).
+Axes: R rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -9,8 +10,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
+import numpy as np
+
+from inseq_core.data.batch import IntArray, TokenBatch
+from inseq_core.data.steps import StepGrid
+
 if TYPE_CHECKING:
     from inseq_core.contracts.adapter import ModelAdapter
+
+LOGIT_BUDGET = 256 * 2**20
+"""Bytes of logits (rows, V), and what a step function makes of them, held at once."""
 
 Result = TypeVar("Result")
 
@@ -57,3 +67,30 @@ def in_parts(
         adapter.free_memory()
         most = max(len(half) for half in halves or ())
         waiting.extendleft(reversed(halves or ()))
+
+
+def sequence_parts(batch: TokenBatch, grid: StepGrid, vocabulary: int) -> Iterator[IntArray]:
+    """The rows in parts of whole sequences, each part's logits within the budget."""
+    most = max(LOGIT_BUDGET // (12 * max(vocabulary, 1)), 1)
+    used, count = np.unique(grid.sequence, return_counts=True)
+    part: list[int] = []
+    held = 0
+    for sequence, rows in zip(used.tolist(), count.tolist(), strict=True):
+        if part and held + rows > most:
+            yield np.asarray(part, dtype=np.int64)
+            part, held = [], 0
+        part.append(sequence)
+        held += rows
+    if part:
+        yield np.asarray(part, dtype=np.int64)
+
+
+def rows_of(grid: StepGrid, sequences: Iterable[int] | IntArray) -> IntArray:
+    """Rows of the chosen sequences."""
+    return np.flatnonzero(np.isin(grid.sequence, np.asarray(sequences, dtype=np.int64)))
+
+
+def local_grid(grid: StepGrid, rows: IntArray, sequences: IntArray) -> StepGrid:
+    """The chosen rows, seen from a batch of the chosen sequences alone (ascending)."""
+    chosen = grid.take(rows)
+    return attrs.evolve(chosen, sequence=np.searchsorted(sequences, chosen.sequence))

@@ -2,32 +2,26 @@
 
 A version is a text in ids again, so that any adapter can score it; ways that need more than ids (attention
 that must not look, other embeddings) are marked on the text and declared by the adapter
-(``ModelAdapter.removals``). Which text answers for which version and row is a table: equal texts stand in it
-once, and a row whose prefix a version leaves as it was is answered by the unchanged text.
+(``ModelAdapter.removals``).
 Axes: P versions, U different texts, F features, R rows, S source positions, L target positions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
 from inseq_core.contracts.replacements import ORIGINS, replacement_pool
-from inseq_core.contracts.step_function import StepFunctionArgs
-from inseq_core.data.batch import BoolArray, EncodedText, IntArray, TokenBatch
-from inseq_core.data.steps import StepGrid
+from inseq_core.contracts.versions import VersionTable, aligned_table, content_of, score_table
+from inseq_core.data.batch import BoolArray, EncodedText, IntArray
 from inseq_core.errors import InvalidArgumentError, invalid
 
 if TYPE_CHECKING:
     from inseq_core.contracts.context import AttributionContext
 
 WAYS = ("token", "mask", "delete", "zero", "mean", "sample")
-
-RowFunction = Callable[[StepFunctionArgs], Any]
-"""Step function arguments of some rows -> (rows,) values."""
 
 
 def _known_way(instance: Any, attribute: Any, value: Any) -> None:
@@ -106,21 +100,6 @@ class RemovalWay:
         return self.way in ("token", "mask", "zero", "mean")
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class VersionTable:
-    """Which text answers for which version and row.
-
-    Attributes:
-        texts: the U different texts, the unchanged one first.
-        text: (P, R) the text that answers.
-        position: (U, R) where the row's token stands in each text.
-    """
-
-    texts: tuple[EncodedText, ...] = attrs.field(converter=tuple[EncodedText, ...])
-    text: IntArray
-    position: IntArray
-
-
 def removal_scores(ctx: AttributionContext, kept: BoolArray) -> np.ndarray:
     """(P, F) features kept -> (P, R) scores. See ``AttributionContext.removal_scores``."""
     if kept.ndim != 2 or kept.shape[1] != len(ctx.features):
@@ -132,103 +111,6 @@ def removal_scores(ctx: AttributionContext, kept: BoolArray) -> np.ndarray:
     scores = score_table(ctx, table)
     draws = len(scores) // len(versions)
     return scores.reshape(len(versions), draws, -1).mean(axis=1)[index.reshape(-1)]
-
-
-def score_table(
-    ctx: AttributionContext, table: VersionTable, function: RowFunction | None = None
-) -> np.ndarray:
-    """(P, R) values of ``function`` (the attributed function by default) in every cell of a table, in
-    float64.
-    """
-    rows = np.arange(ctx.n_rows)
-    is_used = np.zeros((len(table.texts), ctx.n_rows), dtype=np.bool_)
-    is_used[table.text, rows] = True
-    text, row = np.nonzero(is_used)
-    batch = attrs.evolve(ctx.batch, texts=table.texts, origin=ctx.batch.origin * len(table.texts))
-    grid = StepGrid(
-        sequence=text,
-        position=table.position[text, row],
-        target_ids=ctx.grid.target_ids[row],
-        step=ctx.grid.step[row],
-    )
-    evaluate = function or ctx.request.attributed
-    values = np.empty(is_used.shape)
-    for chosen, output in ctx.adapter.forward_versions(batch, grid):
-        found = evaluate(ctx.args(output, batch, grid.take(chosen)))
-        values[text[chosen], row[chosen]] = ctx.adapter.to_numpy(found)
-    return values[table.text, rows]
-
-
-def aligned_table(
-    ctx: AttributionContext, texts: Sequence[EncodedText], of: IntArray | None = None
-) -> VersionTable:
-    """A table of versions in which every token stands where it stood.
-
-    Args:
-        texts: versions of the text of the context.
-        of: (P, R) which of them answers; each for all rows by default.
-    """
-    original = ctx.batch.texts[0]
-    known: dict[tuple[bytes, ...], int] = {_content(original): 0}
-    different = [original]
-    place = np.empty(len(texts), dtype=np.int64)
-    change = np.empty(len(texts), dtype=np.int64)
-    for i, text in enumerate(texts):
-        content = _content(text)
-        if content not in known:
-            known[content] = len(different)
-            different.append(text)
-        place[i], change[i] = known[content], first_change(original, text)
-    position = ctx.grid.position
-    of = np.repeat(np.arange(len(texts))[:, None], ctx.n_rows, axis=1) if of is None else of
-    table = np.where(change[of] >= position[None, :], 0, place[of])
-    return VersionTable(texts=different, text=table, position=np.tile(position, (len(different), 1)))
-
-
-def first_change(original: EncodedText, version: EncodedText) -> int:
-    """First target position at which a version differs: -1 where its source does, beyond its end where
-    nothing does.
-    """
-    pairs = [
-        (original.source_ids, version.source_ids, None),
-        (original.source_kept, version.source_kept, True),
-        (original.source_blank, version.source_blank, False),
-    ]
-    if any(not _same(a, b, default) for a, b, default in pairs):
-        return -1
-    length = min(len(original.target_ids), len(version.target_ids))
-    differs = original.target_ids[:length] != version.target_ids[:length]
-    for a, b, default in (
-        (original.target_kept, version.target_kept, True),
-        (original.target_blank, version.target_blank, False),
-    ):
-        if a is not None or b is not None:
-            differs = differs | (_filled(a, default, length) != _filled(b, default, length))
-    where = np.flatnonzero(differs)
-    return int(where[0]) if len(where) else length
-
-
-def _same(a: np.ndarray | None, b: np.ndarray | None, default: bool | None) -> bool:
-    if a is None or b is None:
-        present = a if b is None else b
-        return present is None or (default is not None and bool((present == default).all()))
-    return np.array_equal(a, b)
-
-
-def _filled(values: np.ndarray | None, default: bool, length: int) -> np.ndarray:
-    return np.full(length, default) if values is None else values[:length]
-
-
-def _content(text: EncodedText) -> tuple[bytes, ...]:
-    arrays = (
-        text.target_ids,
-        text.source_ids,
-        text.target_kept,
-        text.source_kept,
-        text.target_blank,
-        text.source_blank,
-    )
-    return tuple(b"" if a is None else a.tobytes() for a in arrays)
 
 
 # -- tokens stay where they are
@@ -316,7 +198,7 @@ def _with_emptied(ctx: AttributionContext, table: VersionTable, is_empty: BoolAr
     start = _start_ids(ctx)
     for p, r in np.argwhere(is_empty):
         answering = table.texts[table.text[p, r]]
-        key = _content(answering)[1::2]  # what is known of the source
+        key = content_of(answering)[1::2]  # what is known of the source
         if key not in sources:
             sources[key] = len(texts)
             texts.append(
@@ -351,8 +233,9 @@ def _start_ids(ctx: AttributionContext) -> IntArray:
 
 def _no_start(ctx: AttributionContext) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"removal = {str(ctx.request.removal)!r} leaves nothing before a step, and {ctx.adapter.profile.name} has no start "
-        "token to begin with.\n  Use removal='token:unk', or explain steps that have more before them."
+        f"removal = {str(ctx.request.removal)!r} leaves nothing before a step, and {ctx.adapter.profile.name}"
+        " has no start token to begin with.\n"
+        "  Use removal='token:unk', or explain steps that have more before them."
     )
 
 
@@ -364,7 +247,7 @@ def _deleted(ctx: AttributionContext, versions: BoolArray) -> VersionTable:
     kept = _kept(ctx, versions)
     texts, places = [text], [np.asarray(position)]
     table = np.zeros((len(versions), ctx.n_rows), dtype=np.int64)
-    known: dict[tuple[bytes, ...], int] = {_content(text): 0}
+    known: dict[tuple[bytes, ...], int] = {content_of(text): 0}
     for p in range(len(versions)):
         here = kept["target"][p]
         source = None if text.source_ids is None else _left_of_source(ctx, text.source_ids[kept["source"][p]])
@@ -372,7 +255,7 @@ def _deleted(ctx: AttributionContext, versions: BoolArray) -> VersionTable:
         # two versions may be the same ids with their rows at other places, so the places belong to what is
         # compared
         before = np.concatenate([[0], np.cumsum(here)])[position]
-        content = (*_content(version), before.tobytes())
+        content = (*content_of(version), before.tobytes())
         same_source = source is None or text.source_ids is None or np.array_equal(source, text.source_ids)
         if here.all() and same_source:
             continue
@@ -400,36 +283,3 @@ def _left_of_source(ctx: AttributionContext, ids: IntArray) -> IntArray:
         if len(ids)
         else np.asarray(ctx.adapter.encode_input("").ids or (ctx.batch.pad_id,), dtype=np.int64)
     )
-
-
-# -- how many at once ---------------------------------------------------------------------------------------------------
-
-LOGIT_BUDGET = 256 * 2**20
-"""Bytes of logits (rows, V), and what a step function makes of them, held at once."""
-
-
-def sequence_parts(batch: TokenBatch, grid: StepGrid, vocabulary: int) -> Iterator[IntArray]:
-    """The rows in parts of whole sequences, each part's logits within the budget."""
-    most = max(LOGIT_BUDGET // (12 * max(vocabulary, 1)), 1)
-    used, count = np.unique(grid.sequence, return_counts=True)
-    part: list[int] = []
-    held = 0
-    for sequence, rows in zip(used.tolist(), count.tolist(), strict=True):
-        if part and held + rows > most:
-            yield np.asarray(part, dtype=np.int64)
-            part, held = [], 0
-        part.append(sequence)
-        held += rows
-    if part:
-        yield np.asarray(part, dtype=np.int64)
-
-
-def rows_of(grid: StepGrid, sequences: Iterable[int] | IntArray) -> IntArray:
-    """Rows of the chosen sequences."""
-    return np.flatnonzero(np.isin(grid.sequence, np.asarray(sequences, dtype=np.int64)))
-
-
-def local_grid(grid: StepGrid, rows: IntArray, sequences: IntArray) -> StepGrid:
-    """The chosen rows, seen from a batch of the chosen sequences alone (ascending)."""
-    chosen = grid.take(rows)
-    return attrs.evolve(chosen, sequence=np.searchsorted(sequences, chosen.sequence))

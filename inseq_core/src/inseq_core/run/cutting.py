@@ -7,6 +7,7 @@ Axes: L positions.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +16,8 @@ import attrs
 from inseq_core.contracts.adapter import ModelAdapter
 
 _LOOK_BACK = 6
-"""Tokens that are decoded before the ones to place, so that these are not taken for the beginning of a text."""
+"""Tokens that are decoded before the ones to place, so that these are not taken for the beginning of a
+text."""
 
 _SENTENCE_END = re.compile(r"(?:(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])|\n\s*)(?=\S)")
 _ABBREVIATION = re.compile(r"(?:\b[A-Z]|\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|cf|Fig|No|approx|e\.g|i\.e))\.\s*$")
@@ -27,8 +29,8 @@ class PlacedTokens:
 
     Attributes:
         text: what the ids decode to.
-        starts: (L,) where the first visible character of each token stands; where it would stand, for a token that shows
-            nothing.
+        starts: (L,) where the first visible character of each token stands; where it would stand, for a token
+            that shows nothing.
     """
 
     text: str
@@ -52,7 +54,7 @@ class PlacedTokens:
             if last - anchor >= _LOOK_BACK and not decode(first, last).endswith("\ufffd"):
                 anchor, before = last, end
         starts = []
-        for start, end in zip(ends, ends[1:], strict=False):
+        for start, end in itertools.pairwise(ends):
             blanks = len(text[start:end]) - len(text[start:end].lstrip())
             starts.append(start + blanks if blanks < end - start else start)
         return cls(text=text, starts=tuple(starts))
@@ -62,7 +64,8 @@ class PlacedTokens:
         return [i for i, at in enumerate(self.starts) if start <= at < end]
 
     def touched(self, start: int, end: int) -> list[int]:
-        """Tokens with a character in ``text[start:end]``: also the one that begins before it and goes on in it."""
+        """Tokens with a character in ``text[start:end]``: also the one that begins before it and goes on in
+        it."""
         ends = (*self.starts[1:], len(self.text))
         return [
             i for i, (a, b) in enumerate(zip(self.starts, ends, strict=True)) if a < end and b > max(a, start)
@@ -94,7 +97,8 @@ def placed_as_written(adapter: ModelAdapter, ids: Sequence[int], written: str) -
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
-    """``[start, end)`` of each sentence: up to a full stop and a space, or a line's end; not after an abbreviation."""
+    """``[start, end)`` of each sentence: up to a full stop and a space, or a line's end; not after an
+    abbreviation."""
     start = 0
     for match in _SENTENCE_END.finditer(text):
         if _ABBREVIATION.search(text[start : match.end()]) and "\n" not in match.group():

@@ -24,8 +24,8 @@ from inseq_core.run.cutting import PlacedTokens, pieces, placed_as_written, sent
 BLANK_LINE = "\n\n"
 
 _EXPECTED = (
-    "'token', 'word', 'sentence', 'segment', a kind of segment such as 'turn', {'separator': …}, a list of spans of "
-    "characters (start, end) or (start, end, label) of the input, or a function"
+    "'token', 'word', 'sentence', 'segment', a kind of segment such as 'turn', {'separator': …}, a list of "
+    "spans of characters (start, end) or (start, end, label) of the input, or a function"
 )
 
 
@@ -102,8 +102,8 @@ def check_spans(choice: Any, texts: Sequence[Any]) -> None:
         return
     if len(choice.of_text) != len(texts):
         raise InvalidArgumentError(
-            f"features has spans for {len(choice.of_text)} texts, input_texts has {len(texts)}: expected one list "
-            f"of spans for each."
+            f"features has spans for {len(choice.of_text)} texts, input_texts has {len(texts)}: expected one"
+            " list of spans for each."
         )
     for i, (text, spans) in enumerate(zip(texts, choice.of_text, strict=True)):
         beyond = [span for span in spans if isinstance(text, str) and span[1] > len(text)]
@@ -283,6 +283,7 @@ def _nothing_to_remove(kind: str, text: EncodedText) -> InvalidArgumentError:
     hint = f" Did you mean {guess!r}?" if guess and kind not in names else ""
     of_text = f", or a kind of segment that the text has: {listed(kinds)}" if kinds else ""
     return InvalidArgumentError(
-        f"The text has no features of kind {kind!r}, so there is nothing to remove: {text.input_text!r}.{hint}\n"
+        f"The text has no features of kind {kind!r}, so there is nothing to remove: {text.input_text!r}."
+        f"{hint}\n"
         f"  Use features='token', 'word', 'sentence'{of_text}."
     )

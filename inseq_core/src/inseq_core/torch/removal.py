@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from inseq_core.contracts.adapter import ModelAdapter
-from inseq_core.contracts.memory import in_parts
-from inseq_core.contracts.removal import first_change, local_grid, rows_of
+from inseq_core.contracts.memory import in_parts, local_grid, rows_of
 from inseq_core.contracts.step_function import ForwardOutput
+from inseq_core.contracts.versions import first_change
 from inseq_core.data.batch import EncodedText, IntArray, TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.torch import planner

@@ -1,0 +1,104 @@
+"""ContextCite: a sparse linear model of a step's score in which parts of the context are kept.
+
+Random versions keep each part with one probability; a lasso over a few dozen of them finds the few parts that
+matter. Axes: P samples, F features, R rows, B bootstrap resamples.
+"""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from inseq_core.contracts.context import AttributionContext
+from inseq_core.data.result import MethodOutput
+from inseq_core.errors import InvalidArgumentError
+from inseq_perturbation.parameters import above, between, one_of, whole
+from inseq_perturbation.surrogate import LinearFit, lasso
+from inseq_perturbation.versions import by_view, uniform_draws
+
+LOWEST, HIGHEST = 1e-30, 1.0 - 1e-7
+"""Probabilities are kept between these before their logit is taken: float32 rounds 1 − 10⁻⁸ to 1."""
+
+
+@attrs.frozen(kw_only=True)
+class ContextCite:
+    """Sparse linear surrogate over context parts (Cohen-Wang et al. 2024, section 3).
+
+    The paper scores whole responses; here every step has its own surrogate, from the same versions. Each
+    step's R² on them is the step score ``r2``.
+
+    Args:
+        n_samples: versions of the text, >= 2.
+        keep_prob: probability that a part is kept in a version.
+        alpha: strength of the L1 penalty on standardised parts and scores, as in the paper's program.
+        scale: "logit" regresses ln(p / (1 − p)) of an attributed function that is a probability, as the paper
+            does; "none" the attributed function as it is.
+        n_bootstrap: resamples of the versions from which each score's interval comes; 0 for none.
+        confidence: share of the resamples inside an interval; its ends are in
+            ``sequence_scores["interval_low"]`` and ``["interval_high"]``.
+    """
+
+    n_samples: int = attrs.field(default=64, validator=whole(2))
+    keep_prob: float = attrs.field(default=0.5, validator=between(0, 1))
+    alpha: float = attrs.field(default=0.01, validator=above(0))
+    scale: str = attrs.field(default="logit", validator=one_of("logit", "none"))
+    n_bootstrap: int = attrs.field(default=100, validator=whole(0))
+    confidence: float = attrs.field(default=0.95, validator=between(0, 1))
+
+    def attribute(self, ctx: AttributionContext) -> MethodOutput:
+        """Coefficients of features on their tokens, with the ends of their intervals beside them; ``r2``
+        (R,)."""
+        generator = ctx.generator()
+        resamples = generator.integers(self.n_samples, size=(self.n_bootstrap, self.n_samples))
+        kept = uniform_draws(ctx, generator, self.n_samples) < self.keep_prob
+        scores = self.scaled(ctx.removal_scores(kept), ctx.request.attributed.name)
+        shape = (ctx.n_rows, len(ctx.features))
+        values, low, high, r2 = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.ones(ctx.n_rows)
+        for view in by_view(ctx):
+            x, y = kept[:, view.features].astype(np.float64), scores[:, view.rows]
+            cells = np.ix_(view.rows, view.features)
+            fit = sparse_fit(x, y, np.ones(len(x)), self.alpha)
+            values[cells], r2[view.rows] = fit.coefficients.T, fit.r2
+            if self.n_bootstrap:
+                low[cells], high[cells] = self._interval(x, y, resamples)
+        beside = {"interval_low": low, "interval_high": high} if self.n_bootstrap else {}
+        notes = {"versions": self.n_samples}
+        return ctx.feature_output(values, step_scores={"r2": r2}, beside=beside, notes=notes)
+
+    def scaled(self, scores: np.ndarray, name: str) -> np.ndarray:
+        """Scores as they are regressed.
+
+        Raises:
+            InvalidArgumentError: the logit of what is no probability.
+        """
+        if self.scale == "none":
+            return scores
+        outside = scores[(scores < 0.0) | (scores > 1.0 + 1e-6)]
+        if outside.size:
+            raise InvalidArgumentError(
+                f"scale = 'logit' needs a probability, but {name!r} gave {outside.flat[0]:.4g}.\n"
+                "  Use scale='none', or attributed_fn='probability'."
+            )
+        p = np.clip(scores, LOWEST, HIGHEST)
+        return np.log(p) - np.log1p(-p)
+
+    def _interval(self, x: np.ndarray, y: np.ndarray, resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(R, F) ends of the percentile intervals of the coefficients over resampled versions."""
+        found = [
+            sparse_fit(
+                x, y, np.bincount(chosen, minlength=len(x)).astype(np.float64), self.alpha
+            ).coefficients
+            for chosen in resamples
+        ]
+        edge = (1.0 - self.confidence) / 2.0
+        low, high = np.quantile(np.stack(found), [edge, 1.0 - edge], axis=0)
+        return low.T, high.T
+
+
+def sparse_fit(x: np.ndarray, y: np.ndarray, weights: np.ndarray, alpha: float) -> LinearFit:
+    """Lasso on standardised features; coefficients in the units of the given ones."""
+    mean = weights @ x / weights.sum()
+    spread = np.sqrt(weights @ (x - mean) ** 2 / weights.sum())
+    spread = np.where(spread > 0, spread, 1.0)
+    fit = lasso(x / spread, y, weights, alpha)
+    return attrs.evolve(fit, coefficients=fit.coefficients / spread[:, None])
