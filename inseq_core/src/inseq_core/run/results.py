@@ -146,7 +146,7 @@ def _info(
         notes["model"] = list(request.adapter.notes)
     if spec.per_text:
         notes["features"] = ledger.texts[0].features.kind if ledger.texts[0].features else "token"
-        notes["removal"] = str(options.removal or RemovalWay())
+        notes.setdefault("removal", str(options.removal or RemovalWay()))
     for name, value, default in (
         ("attribute_span", options.attribute_span, None),
         ("steps", options.steps, "each"),
