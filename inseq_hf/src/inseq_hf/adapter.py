@@ -22,9 +22,10 @@ from inseq_core.data.batch import EncodedText, IntArray, as_ids
 from inseq_core.data.token import Segment
 from inseq_core.errors import CapabilityError, InvalidArgumentError
 from inseq_core.hooks.specs import Capability
+from inseq_core.text import chat
 from inseq_core.torch import planner
 from inseq_core.torch.adapter import TorchAdapter
-from inseq_hf import chat, generation, prefix
+from inseq_hf import generation, prefix
 from inseq_hf.facts import attention_heads, attention_layers, device_name, start_token, versions
 from inseq_hf.tokenizing import TextCodec
 
@@ -142,7 +143,7 @@ class HuggingFaceAdapter(TorchAdapter):
     # -- text --------------------------------------------------------------------------------------
 
     def encode_chat(self, messages: Sequence[Mapping[str, Any]], **template: Any) -> EncodedInput:
-        """Chat messages through the tokenizer's template: see ``inseq_hf.chat``."""
+        """Chat messages through the tokenizer's template: see ``inseq_core.text.chat``."""
         return chat.encode_chat(
             self.codec, messages, template, "source" if self.is_encoder_decoder else "target"
         )

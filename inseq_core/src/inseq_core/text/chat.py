@@ -11,7 +11,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -24,7 +24,9 @@ from inseq_core.errors import (
     invalid,
     unknown_argument,
 )
-from inseq_hf.tokenizing import TextCodec
+
+if TYPE_CHECKING:
+    from inseq_core.text.codec import TextCodec
 
 Message = Mapping[str, Any]
 
@@ -76,7 +78,7 @@ def encode_chat(
     text = _rendered(codec, messages, options)
     ids = codec.bare(text)
     spans = [*_turns(codec, messages, options, text), *_contents(messages, text), *_reasoning(text)]
-    starts = token_starts(codec, text, ids)
+    starts = codec.token_starts(text, ids)
     segments = [_in_tokens(span, starts, side) for span in spans]
     segments += _special(codec, ids, side)
     return EncodedInput(ids=ids, text=text, segments=tuple(s for s in segments if s.start < s.end))
@@ -100,18 +102,7 @@ def output_segments(codec: TextCodec, ids: Sequence[int], prompt_length: int) ->
     return tuple(s for s in found if s.start < s.end)
 
 
-def token_starts(codec: TextCodec, text: str, ids: Sequence[int]) -> list[int]:
-    """(L,) where in ``text`` each token begins."""
-    tokenizer = codec.tokenizer
-    if tokenizer.is_fast:
-        offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)[
-            "offset_mapping"
-        ]
-        return _spread(offsets)
-    return [len(codec.decode(ids[:k], skip_special_tokens=False)) for k in range(len(ids))]
-
-
-def _spread(offsets: Sequence[tuple[int, int]]) -> list[int]:
+def spread(offsets: Sequence[tuple[int, int]]) -> list[int]:
     """Where tokens begin; those that share a place (bytes of unknown letters) one after another."""
     starts: list[int] = []
     for offset, group in itertools.groupby(offsets):
@@ -154,7 +145,7 @@ def _checked(index: int, message: Any) -> dict[str, Any]:
 
 def _check_template(codec: TextCodec, template: Mapping[str, Any]) -> None:
     """There is a template, and it takes these arguments."""
-    source = template.get("chat_template") or getattr(codec.tokenizer, "chat_template", None)
+    source = template.get("chat_template") or codec.chat_template()
     if not source:
         raise CapabilityError(
             f"The tokenizer of {codec.model_name} has no chat template to write messages with.\n"
@@ -214,7 +205,7 @@ def _shown(value: Any) -> str:
 
 def _rendered(codec: TextCodec, messages: Sequence[Message], options: Mapping[str, Any]) -> str:
     try:
-        return str(codec.tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
+        return codec.render_chat(messages, options)
     except ImportError as error:
         raise MissingPackageError(f"Chat templates need Jinja2: {error}.\n  pip install jinja2") from error
     except Exception as error:  # templates raise their own exceptions on chats that they do not take
