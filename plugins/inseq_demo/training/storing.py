@@ -60,7 +60,7 @@ def store(
     write_json(folder / "config.json", config)
     write_json(folder / "generation_config.json", generation_config)
     tokenizer.save(str(folder / "tokenizer.json"))
-    # The generic fast class: Marian's own wants SentencePiece files, and the default inputs include token types.
+    # The generic class, as Marian's own wants SentencePiece files; by default it would give token types too.
     common = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_input_names": ["input_ids", "attention_mask"],
