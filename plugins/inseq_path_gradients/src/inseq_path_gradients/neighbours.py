@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 
 import attrs
@@ -91,7 +92,7 @@ class NeighbourGraph:
             )
             if fits and rows.size and 0 <= rows.min() and rows.max() < size:
                 self._rows = {int(t): row for t, row in zip(tokens, rows, strict=True)}
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return  # a cache that cannot be read is made again
 
     def _save(self) -> None:

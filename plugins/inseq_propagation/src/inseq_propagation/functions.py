@@ -18,6 +18,9 @@ from torch import Tensor
 from inseq_propagation.rules import RuleSet
 
 Varies = Callable[[Any], bool]
+ELEMENTWISE_PRODUCTS = frozenset(
+    {torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__}
+)
 Reading = Callable[[RuleSet, Any, tuple[Any, ...], Mapping[str, Any], Varies], Tensor | None]
 
 
@@ -58,7 +61,16 @@ def _product(
 ) -> Any:
     if len(args) < 2 or not (varies(args[0]) and varies(args[1])):
         return None
+    if func in ELEMENTWISE_PRODUCTS and len(args) == 2 and not kwargs:
+        return _times(rules, args[0], args[1])
     return rules.product(lambda a, b: func(a, b, *args[2:], **kwargs), args[0], args[1])
+
+
+def _times(rules: RuleSet, a: Tensor, b: Tensor) -> Tensor:
+    """An elementwise product: of a vector and one number for it, or of two factors alike."""
+    if a.dim() == b.dim() and a.shape[-1] != b.shape[-1] and 1 in (a.shape[-1], b.shape[-1]):
+        return rules.scaled(a, b) if b.shape[-1] == 1 else rules.scaled(b, a)
+    return rules.product(operator.mul, a, b)
 
 
 def _einsum(
@@ -77,7 +89,7 @@ def _quotient(
     if kwargs.get("rounding_mode") is not None or len(args) < 2 or not varies(args[1]):
         return None
     inverse = rules.elementwise(torch.reciprocal, args[1])
-    return rules.product(operator.mul, args[0], inverse) if varies(args[0]) else args[0] * inverse
+    return _times(rules, args[0], inverse) if varies(args[0]) else args[0] * inverse
 
 
 def _reversed_quotient(
@@ -206,8 +218,7 @@ def _table() -> dict[Any, Reading]:
                  "hardtanh", "hardsigmoid", "logsigmoid", "softsign", "tanh", "sigmoid"):  # fmt: skip
         table[getattr(F, name)] = _elementwise
     table[Tensor.__pow__] = _power
-    for function in (torch.mul, torch.multiply, Tensor.mul, Tensor.multiply, Tensor.__mul__, Tensor.__rmul__, torch.matmul,
-                     Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm):  # fmt: skip
+    for function in (*ELEMENTWISE_PRODUCTS, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm):
         table[function] = _product
     for function in (torch.div, torch.true_divide, Tensor.div, Tensor.true_divide, Tensor.__truediv__):
         table[function] = _quotient

@@ -13,7 +13,6 @@ Axes: the leading axis holds 2 K entries, K of the input and K of the reference.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Protocol
 
@@ -33,6 +32,10 @@ class RuleSet(Protocol):
 
     def product(self, fn: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
         """``fn(a, b)``, linear in each of two factors that both vary with the input."""
+        ...
+
+    def scaled(self, x: Tensor, scale: Tensor) -> Tensor:
+        """``x`` times one number for each vector of its last axis (a normalisation's inverse root)."""
         ...
 
     def softmax(self, x: Tensor, dim: int) -> Tensor:
@@ -56,6 +59,9 @@ class Rescale:
         vanishes;
     - products of two varying factors: Δ(ab) = ā Δb + b̄ Δa with the mean of each factor over input and
         reference, exact;
+    - a vector times one number (normalisations): Δ(x s) = s̃ Δx + x̃ Δs with s̃ the harmonic mean of the scale and x̃ the mean of x
+      weighted with the scale. As complete as the plain means, but finite where a reference of zeros makes its scale huge: plain
+      means would send on two terms that are a thousand times their sum, at every layer;
     - softmax: exp by the elementwise rule, then the product with the reciprocal of the sum;
     - normalisation: centring (linear), the mean square, its inverse root and the product by the rules above.
 
@@ -82,6 +88,16 @@ class Rescale:
         with torch.no_grad():
             value, mean_a, mean_b = fn(a, b), midpoint(a), midpoint(b)
         return value + fn(zero(a), mean_b) + fn(mean_a, zero(b))
+
+    def scaled(self, x: Tensor, scale: Tensor) -> Tensor:
+        """The vector is multiplied by the harmonic mean of the scale, the scale by the weighted mean of the vector."""
+        with torch.no_grad():
+            value = x * scale
+            (x_now, x_then), (now, then) = halves(x), halves(scale)
+            share = then.abs() / (now.abs() + then.abs()).clamp_min(torch.finfo(scale.dtype).tiny)  # of the input's scale
+            mean_scale = share * now + (1 - share) * then
+            mean_x = share * x_then + (1 - share) * x_now
+        return value + zero(x) * torch.cat([mean_scale, mean_scale]) + torch.cat([mean_x, mean_x]) * zero(scale)
 
     def softmax(self, x: Tensor, dim: int) -> Tensor:
         """exp(x - logsumexp(x)): the difference is linear, exp by the elementwise rule.
@@ -125,7 +141,7 @@ class Rescale:
         centred = x - x.mean(dims, keepdim=True) if centre else x
         square = self.elementwise(torch.square, centred).mean(dims, keepdim=True)
         inverse_root = self.elementwise(lambda v: torch.rsqrt(v + eps), square)
-        return self.product(operator.mul, centred, inverse_root)
+        return self.scaled(centred, inverse_root)
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
