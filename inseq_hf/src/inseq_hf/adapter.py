@@ -13,31 +13,25 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from inseq_core.contracts.adapter import EncodedInput, ModelProfile, TokenTexts
+from inseq_core.contracts.adapter import ModelProfile
 from inseq_core.data.batch import EncodedText, IntArray, as_ids
-from inseq_core.data.token import Segment
 from inseq_core.errors import CapabilityError, InvalidArgumentError
 from inseq_core.hooks.specs import Capability
-from inseq_core.text import chat
+from inseq_core.text.reading import CodecAdapter
 from inseq_core.torch import planner
 from inseq_core.torch.adapter import TorchAdapter
 from inseq_hf import generation, prefix
 from inseq_hf.facts import attention_heads, attention_layers, device_name, start_token, versions
 from inseq_hf.tokenizing import TextCodec
 
-ROOM_BEHIND_A_CUT = 32
-"""Positions that a prompt which is cut leaves free for what the model writes."""
-
-
 VISIBLE_ATTENTION = ("eager", "sdpa")
 """Attention implementations of transformers whose products are seen by the attention seam."""
 
 
-class HuggingFaceAdapter(TorchAdapter):
+class HuggingFaceAdapter(CodecAdapter, TorchAdapter):
     """A model and a tokenizer of transformers.
 
     Args:
@@ -53,6 +47,7 @@ class HuggingFaceAdapter(TorchAdapter):
     """
 
     model: Any
+    codec: TextCodec
     is_encoder_decoder = False
     left_pads_safely: bool | None = None
 
@@ -139,38 +134,6 @@ class HuggingFaceAdapter(TorchAdapter):
             yield
         finally:
             self.model.set_attn_implementation(own)
-
-    # -- text --------------------------------------------------------------------------------------
-
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **template: Any) -> EncodedInput:
-        """Chat messages through the tokenizer's template: see ``inseq_core.text.chat``."""
-        return chat.encode_chat(
-            self.codec, messages, template, "source" if self.is_encoder_decoder else "target"
-        )
-
-    def output_segments(self, text: EncodedText) -> tuple[Segment, ...]:
-        """Reasoning and answer in what was generated."""
-        return chat.output_segments(self.codec, text.target_ids.tolist(), text.prompt_length)
-
-    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """Text of ids."""
-        return self.codec.decode(ids, skip_special_tokens)
-
-    def token_texts(self, ids: Sequence[int], side: str = "target") -> TokenTexts:
-        """How ids are shown: see ``inseq_hf.pieces``."""
-        return self.codec.token_texts(ids, side)
-
-    def token_ids(self, tokens: Sequence[str], side: str = "target") -> list[int]:
-        """Ids of pieces; the unknown token for those that the vocabulary does not have."""
-        return self.codec.token_ids(tokens, side)
-
-    def baseline_ids(self, baseline: str | int, side: str = "target") -> int:
-        """The id of a special token by its short name, or of a token by its text."""
-        return self.codec.baseline_id(baseline, side)
-
-    def kept_in_baseline(self, ids: IntArray, side: str, include_eos: bool) -> np.ndarray:
-        """Start tokens, language codes, and ends unless ``include_eos``."""
-        return self.codec.kept(ids, side, include_eos)
 
     # -- numbers -----------------------------------------------------------------------------------
 

@@ -12,10 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inseq_core.contracts.adapter import EncodedInput
-from inseq_core.data.batch import IntArray, as_ids
 from inseq_core.errors import CapabilityError
-from inseq_hf.adapter import ROOM_BEHIND_A_CUT, HuggingFaceAdapter
+from inseq_hf.adapter import HuggingFaceAdapter
 from inseq_hf.facts import positions_of
 
 
@@ -30,24 +28,6 @@ class DecoderOnlyAdapter(HuggingFaceAdapter):
         """The input embeddings."""
         module: nn.Module = self.model.get_input_embeddings()
         return module
-
-    def encode_input(self, text: str, *, truncate: bool = False) -> EncodedInput:
-        """The prompt in ids, without an end token that a tokenizer may put behind it."""
-        limit = self.profile.max_target
-        room = ROOM_BEHIND_A_CUT if limit is not None and limit > 2 * ROOM_BEHIND_A_CUT else 1
-        ids = self.codec.prompt_ids(text, limit=limit, truncate=truncate, room=room)
-        return EncodedInput(ids=ids, text=text)
-
-    def encode_output(self, text: str, given: EncodedInput) -> IntArray:
-        """The full text in ids; it begins with the prompt's own."""
-        return as_ids(self.codec.continued(given.ids, given.text, text))
-
-    def start_ids(self, given: EncodedInput, prefix: str | None = None) -> IntArray:
-        """The prompt, and what ``prefix`` (the full text again, or what follows the prompt) adds to it."""
-        if not prefix:
-            return as_ids(given.ids)
-        text = prefix if prefix.startswith(given.text) else given.text + prefix
-        return as_ids(self.codec.continued(given.ids, given.text, text))
 
     def run_encoder(self, ids: Tensor, mask: Tensor) -> Tensor:
         """There is none."""

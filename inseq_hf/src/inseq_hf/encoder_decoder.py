@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inseq_core.contracts.adapter import EncodedInput
-from inseq_core.data.batch import IntArray, as_ids
 from inseq_hf.adapter import HuggingFaceAdapter
 from inseq_hf.facts import positions_of
 
@@ -41,19 +39,6 @@ class EncoderDecoderAdapter(HuggingFaceAdapter):
         part = self.model.get_encoder() if side == "source" else self.model.get_decoder()
         module: nn.Module = part.get_input_embeddings()
         return module
-
-    def encode_input(self, text: str, *, truncate: bool = False) -> EncodedInput:
-        """The source in ids, in the tokenizer's own frame (end token, language code)."""
-        ids = self.codec.source_ids(text, limit=self.profile.max_source, truncate=truncate)
-        return EncodedInput(ids=ids, text=text)
-
-    def encode_output(self, text: str, given: EncodedInput) -> IntArray:
-        """Decoder start, the output's ids as the tokenizer writes targets, end token."""
-        return as_ids(self.codec.output_ids(text))
-
-    def start_ids(self, given: EncodedInput, prefix: str | None = None) -> IntArray:
-        """The decoder's start token, and a forced prefix."""
-        return as_ids(self.codec.begun_ids(prefix))
 
     def run_encoder(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, S, D) the encoder's last hidden states."""
