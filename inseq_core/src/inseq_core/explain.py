@@ -118,7 +118,7 @@ def _facts(spec: AnySpec) -> Iterable[tuple[str, str]]:
             yield "Needs", _sorted_words(spec.needs)
             yield "Aggregation", ", ".join(f"{k}: {v}" for k, v in sorted(spec.aggregate_map.items()))
             yield "Explained by", "every method" if spec.differentiable else "methods that need no gradients"
-            yield "Cost", "" if spec.rowwise else "one model pass a step: it mixes rows"
+            yield "Cost", "one evaluation a step: it mixes rows" if spec.rowwise is False else ""
         case AdapterSpec():
             yield "Can do", _sorted_words(spec.capabilities)
         case AggregationFunctionSpec():

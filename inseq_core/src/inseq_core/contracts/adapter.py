@@ -9,7 +9,7 @@ Axes: B sequences, S source positions, L target positions, R rows, D hidden, V v
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -194,6 +194,19 @@ class ModelAdapter(abc.ABC):
         from inseq_core.errors import CapabilityError
 
         raise CapabilityError(f"{self.profile.framework} models give no embeddings ({self.profile.name}).")
+
+    def word_encoder(self, encoder: Any) -> Callable[[Sequence[str]], np.ndarray]:
+        """What gives the words of a text their vectors: list of n words -> (n, D), each word in its context.
+
+        Args:
+            encoder: the name of an encoder of this framework, or one itself.
+        """
+        from inseq_core.errors import CapabilityError
+
+        raise CapabilityError(
+            f"{self.profile.framework} models have no encoders by name.\n"
+            "  Give a function that takes a list of n words and returns vectors (n, D)."
+        )
 
     def to_device(self, device: str) -> None:
         """Move the model, and say so in ``profile``."""

@@ -176,9 +176,8 @@ class AttributionContext:
 
     def _summed(self, scores: np.ndarray) -> np.ndarray:
         """(P, K) -> (P, R)."""
-        sums = np.zeros((len(scores), self.n_rows))
-        np.add.at(sums, (slice(None), self.grid.owner), scores)
-        return sums
+        sums = [np.bincount(self.grid.owner, weights=row, minlength=self.n_rows) for row in scores]
+        return np.array(sums, dtype=np.float64).reshape(len(scores), self.n_rows)
 
     def removal_scores(self, kept: np.ndarray) -> np.ndarray:
         """Attributed function of every row for P versions of the text with features removed.

@@ -1,8 +1,8 @@
 """Step functions: the model's output at each step to one number a step.
 
-A step function is called once for all R rows. Its first argument is a ``StepFunctionArgs``; the documented keyword form
-``fn(attribution_model, forward_output, target_ids, decoder_input_ids, …, **kwargs)`` is accepted too, the signature
-decides. Arrays are the adapter's own (torch tensors, numpy arrays …).
+A step function is called once for all R rows. Its first argument is a ``StepFunctionArgs``; the documented
+keyword form ``fn(attribution_model, forward_output, target_ids, decoder_input_ids, …, **kwargs)`` is accepted
+too, the signature decides. Arrays are the adapter's own (torch tensors, numpy arrays …).
 Axes: R rows, V vocabulary, P longest prefix.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -23,7 +23,7 @@ from inseq_core.data.steps import StepGrid
 from inseq_core.errors import InseqError, MeaningWarning, StepFunctionError, StepShapeError
 
 if TYPE_CHECKING:
-    from inseq_core.contracts.adapter import ModelAdapter
+    from inseq_core.contracts.adapter import EncodedInput, ModelAdapter
     from inseq_core.hooks.specs import StepFunctionSpec
 
 
@@ -51,6 +51,7 @@ class StepCall:
         texts: the same in ids, whole, with their outputs; rows know which is theirs by ``batch.origin``.
         spans: ``[start, end)`` of the attributed target positions of each text.
         encode: an input text or chat in ids, in the way of this call.
+        show: target ids as the tokens that this call's results show.
         seed: what every draw of the call derives from.
         cache: see ``once``.
     """
@@ -60,12 +61,13 @@ class StepCall:
     inputs: tuple[Any, ...] = ()
     texts: tuple[EncodedText, ...] = ()
     spans: tuple[tuple[int, int], ...] = ()
-    encode: Callable[[Any], Any] | None = None
+    encode: Callable[[Any], EncodedInput] | None = None
+    show: Callable[[Sequence[int]], list[str]] | None = None
     seed: int = 0
     cache: MutableMapping[Any, Any] = attrs.field(factory=dict)
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
-        """``make()`` the first time ``key`` is asked for within one call of ``attribute``; the same object after that."""
+        """``make()`` the first time ``key`` is asked for in a call; the same object after that."""
         if key not in self.cache:
             self.cache[key] = make()
         return self.cache[key]
@@ -76,8 +78,8 @@ class Prepared:
     """What a step function has to say about a call before it is evaluated.
 
     Attributes:
-        labels: for each text, target position -> what results show in place of the token, where the function is the
-            one that is explained ("she → he").
+        labels: for each text, target position -> what results show in place of the token, where the function
+            is the one that is explained ("she → he").
         notes: plain facts for the results' info.
     """
 
@@ -92,8 +94,8 @@ class StepFunctionArgs:
     Attributes:
         call: what the whole call shares: model, texts, cache.
         forward_output: ``logits`` (R, 1, V).
-        batch, grid: texts in ids, and which (sequence, position) each row is. The batch may hold a part of the call's
-            texts, cut to what the rows look at, or versions of them with features removed.
+        batch, grid: texts in ids, and which (sequence, position) each row is. The batch may hold a part of
+            the call's texts, cut to what the rows look at, or versions of them with features removed.
         is_attributed_fn: True while it is the function that is explained, False while it is a step score.
     """
 
@@ -130,7 +132,7 @@ class StepFunctionArgs:
 
     @property
     def decoder_input_ids(self) -> Any:
-        """(R, P) ids before each row's token, left-padded: ``[:, -1]`` is the last prefix token of every row."""
+        """(R, P) ids before each row's token, left-padded: ``[:, -1]`` is the last of each prefix."""
         return self.adapter.as_array(self._prefix(self.batch.target_ids, self.batch.pad_id))
 
     @property
@@ -154,7 +156,7 @@ class StepFunctionArgs:
 
     @property
     def encoder_input_embeds(self) -> Any | None:
-        """(R, S, D) embeddings of ``encoder_input_ids``; None for decoder-only models or adapters without them."""
+        """(R, S, D) embeddings of ``encoder_input_ids``; None for decoder-only models."""
         ids = self.encoder_input_ids
         return None if ids is None else self.adapter.embed(ids, side="source")
 
@@ -171,7 +173,7 @@ class StepFunctionArgs:
         return attrs.evolve(self, forward_output=output, batch=batch, grid=attrs.evolve(grid, sequence=[0]))
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
-        """``make()`` the first time ``key`` is asked for within one call of ``attribute``; the same object after that."""
+        """``make()`` the first time ``key`` is asked for in a call; the same object after that."""
         return self.call.once(key, make)
 
     def _prefix(self, values: np.ndarray, fill: int) -> np.ndarray:
@@ -213,7 +215,7 @@ class BoundStepFunction:
     function: Callable[..., Any]
     arguments: Mapping[str, Any] = attrs.field(factory=dict)
     aggregate_map: Mapping[str, str] = attrs.field(factory=dict)
-    rowwise: bool = True
+    rowwise: bool | None = None
     differentiable: bool = True
     spec: StepFunctionSpec | None = None
 
@@ -225,8 +227,8 @@ class BoundStepFunction:
     def __call__(self, args: StepFunctionArgs) -> Any:
         """(R,) values, each of its own row alone.
 
-        A function that mixes rows without saying so (``rowwise=False``) is found out by its first and last row, once a
-        call, and run row by row from then on.
+        A function that does not say whether it mixes rows is tried on its first and last row alone, once a
+        call, and run row by row from then on if that gives other values.
 
         Raises:
             StepShapeError: the function returned something else than one number a row.
@@ -234,8 +236,10 @@ class BoundStepFunction:
         """
         if len(args.grid) <= 1:
             return self._evaluate(args)
+        if self.rowwise:
+            return self._evaluate(args)
         keeps_rows_apart = ("keeps rows apart", self)
-        if self.rowwise and args.call.cache.get(keeps_rows_apart, True):
+        if self.rowwise is None and args.call.cache.get(keeps_rows_apart, True):
             values = self._evaluate(args)
             if args.once(keeps_rows_apart, lambda: not self._mixes_rows(args, values)):
                 return values
@@ -253,7 +257,8 @@ class BoundStepFunction:
             if not is_random and not np.isclose(alone[0], among[row], rtol=1e-3, atol=1e-6, equal_nan=True):
                 warnings.warn(
                     f"Step function {self.name!r} mixes rows: its value at a step depends on the other steps "
-                    f"({among[row]:.4g} among {len(args.grid)}, {alone[0]:.4g} alone). It is run step by step.\n"
+                    f"({among[row]:.4g} among {len(args.grid)}, {alone[0]:.4g} alone). It is run step by "
+                    f"step.\n"
                     "  Register it with rowwise=False if that is meant.",
                     MeaningWarning,
                     stacklevel=2,
@@ -281,7 +286,8 @@ class BoundStepFunction:
             ) from error
         if _version(logits) != version:
             raise StepFunctionError(
-                f"step function {self.name!r} changed the model's logits in place, which other functions read too.\n"
+                f"step function {self.name!r} changed the model's logits in place, which other functions "
+                f"read too.\n"
                 "  Work on a copy: logits.clone()."
             )
         return self._checked(values, len(args.grid))

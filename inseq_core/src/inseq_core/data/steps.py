@@ -1,8 +1,8 @@
 """The steps that are attributed, as rows.
 
 A row is one valid (sequence, step) pair of a batch: the token at target position ``position[r]`` of sequence
-``sequence[r]``, explained by everything before it. Ragged texts have no padding rows. A row may also stand for
-a span of tokens that ends at its position: its score is the sum of theirs.
+``sequence[r]``, explained by everything before it. Ragged texts have no padding rows. A row may also stand
+for a span of tokens that ends at its position: its score is the sum of theirs.
 Axes: B sequences, T steps of one sequence, R rows, K scored tokens (R where each row is one token).
 """
 
@@ -26,8 +26,8 @@ class StepGrid:
         position: (R,) target position of the attributed token, >= 1. Its logits come from position - 1.
         target_ids: (R,) the attributed token.
         step: (R,) index of the row among the attributed steps of its text (0 = first attributed token).
-        span_ids: (R,) ids of the tokens whose scores each row sums, the attributed token last; None where each
-            row is one token.
+        span_ids: (R,) ids of the tokens whose scores each row sums, the attributed token last; None where
+            each row is one token.
     """
 
     sequence: IntArray = attrs.field(converter=as_ids)
@@ -68,7 +68,7 @@ class StepGrid:
 
     @functools.cached_property
     def scored(self) -> StepGrid:
-        """The K single tokens behind the rows, each with its step within the span; the grid itself if that is they."""
+        """The K single tokens behind the rows, each with its step within its span."""
         if self.span_ids is None:
             return self
         lengths = [len(ids) for ids in self.span_ids]
@@ -125,7 +125,7 @@ class StepGrid:
         )
 
     def chunks(self, size: int) -> Iterator[IntArray]:
-        """Rows whose ``step`` lies in [0, size), then [size, 2·size), …: chunks that share a prefix length."""
+        """Rows whose ``step`` lies in [0, size), then [size, 2·size), …: chunks that share a prefix."""
         for k in range(0, int(self.step.max(initial=-1)) + 1, size):
             rows = np.flatnonzero((self.step >= k) & (self.step < k + size))
             if len(rows):

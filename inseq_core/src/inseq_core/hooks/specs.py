@@ -202,13 +202,14 @@ class StepFunctionSpec:
     Attributes:
         function: lazy path of ``fn(args, **own) -> (R,)``, or of the documented keyword form.
         aggregate_map: aggregator name -> aggregation function for its values ({"spans": "prod"}).
-        rowwise: the value of a row depends on that row alone; False makes the engine run it row by row.
+        rowwise: True where the value of a row depends on that row alone; False makes the engine run the function
+            row by row. None: not said, the engine finds out.
         differentiable: gradient methods can explain it.
         needs: capabilities beyond scores.
         check: lazy path of ``check(arguments, request, is_attributed_fn) -> None`` that refuses bad arguments
             before any model work.
-        prepare: lazy path of ``prepare(call, arguments, is_attributed_fn) -> Prepared``: work that is done once
-            a call, when the texts are in ids and before the first evaluation.
+        prepare: lazy path of ``prepare(call, arguments, is_attributed_fn) -> Prepared``: work that is done once a
+            call, when the texts are in ids and before the first evaluation.
         unit, range, formula: for ``explain``.
     """
 
@@ -222,7 +223,7 @@ class StepFunctionSpec:
     unit: str = attrs.field(default="", validator=_text)
     range: str = attrs.field(default="", validator=_text)
     aggregate_map: Mapping[str, str] = attrs.field(factory=dict, eq=False, validator=_names_to_names)
-    rowwise: bool = attrs.field(default=True, validator=_flag)
+    rowwise: bool | None = attrs.field(default=None, validator=attrs.validators.optional(_flag))
     differentiable: bool = attrs.field(default=True, validator=_flag)
     needs: frozenset[Capability] = attrs.field(
         default=frozenset({Capability.SCORES}), converter=_set, validator=_capabilities

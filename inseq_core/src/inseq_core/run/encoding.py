@@ -13,9 +13,9 @@ import numpy as np
 
 from inseq_core.contracts.adapter import EncodedInput, ModelAdapter
 from inseq_core.data.batch import EncodedText, TokenBatch, as_ids
+from inseq_core.data.texts import as_texts
 from inseq_core.data.token import TokenWithId
 from inseq_core.errors import InvalidArgumentError, invalid
-from inseq_core.run.texts import as_texts
 
 
 @attrs.frozen(kw_only=True, eq=False)

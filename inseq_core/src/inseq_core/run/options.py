@@ -32,6 +32,22 @@ def _flag(default: bool = False) -> Any:
     return attrs.field(default=default, validator=_is_flag)
 
 
+def _or_zero(value: Any) -> Any:
+    return 0 if value is None else value
+
+
+def _features(value: Any) -> FeatureChoice | None:
+    return None if value is None else check_features(value)
+
+
+def _generation_args(value: Any) -> dict[str, Any]:
+    return argument_dict("generation_args", value)
+
+
+def _template_args(value: Any) -> dict[str, Any]:
+    return argument_dict("chat_template_args", value)
+
+
 def _as_steps(value: Any) -> str | tuple[int, int]:
     """``"each"``, ``"sum"``, or the positions of a sum."""
     if value in ("each", "sum"):
@@ -56,19 +72,13 @@ class Options:
     generate_from_target_prefix: bool = _flag()
     skip_special_tokens: bool = _flag()
     clean_special_chars: bool = _flag()
-    generation_args: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=lambda value: argument_dict("generation_args", value)
-    )
-    seed: int = attrs.field(default=0, validator=_is_seed, converter=attrs.converters.default_if_none(0))
-    features: FeatureChoice | None = attrs.field(
-        default=None, converter=attrs.converters.optional(check_features)
-    )
+    generation_args: Mapping[str, Any] = attrs.field(factory=dict, converter=_generation_args)
+    seed: int = attrs.field(default=0, validator=_is_seed, converter=_or_zero)
+    features: FeatureChoice | None = attrs.field(default=None, converter=_features)
     removal: RemovalWay | None = attrs.field(default=None, converter=as_removal)
     keep_granular: bool = _flag()
     truncation: bool = _flag()
     attribute_span: Any = None
     steps: str | tuple[int, int] = attrs.field(default="each", converter=_as_steps)
     weight_by: Any = None
-    chat_template_args: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=lambda value: argument_dict("chat_template_args", value)
-    )
+    chat_template_args: Mapping[str, Any] = attrs.field(factory=dict, converter=_template_args)

@@ -79,15 +79,16 @@ def attributed_spans(
     """``[start, end)`` of the attributed target positions of each text.
 
     Args:
-        pieces: for each text a piece of its output that stands there once: the tokens that it touches; or None.
+        pieces: for each text a piece of its output that stands there once: the tokens that it touches; or
+            None.
 
     The default is everything after what was given: after the prompt, or after the start token and a forced
     prefix. Negative positions count from the end of the text; a start inside the prompt attributes prompt
     tokens.
 
     Raises:
-        PositionError: positions outside of the text, or none between start and end; a piece that the output does
-            not have, or has more than once.
+        PositionError: positions outside of the text, or none between start and end; a piece that the output
+            does not have, or has more than once.
     """
     names = [f"text {i}" if len(texts) > 1 else "the text" for i in range(len(texts))]
     return tuple(
@@ -109,8 +110,10 @@ def _span_of_piece(adapter: ModelAdapter, text: EncodedText, piece: str, name: s
     if found:
         where = ", ".join(f"[{first + start}, {first + end})" for start, end in found)
         raise PositionError(
-            f"attribute_span = {piece!r} stands {len(found)} times in the output of {name}: {_beginning(output)}.\n"
-            f"  Give more of its surroundings, or one of the positions {where} as attr_pos_start and attr_pos_end."
+            f"attribute_span = {piece!r} stands {len(found)} times in the output of {name}: "
+            f"{_beginning(output)}.\n"
+            f"  Give more of its surroundings, or one of the positions {where} as attr_pos_start and "
+            f"attr_pos_end."
         )
     given = _occurrences(adapter, ids[:first], piece)
     hint = (

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from inseq_core.contracts.adapter import EncodedInput, ModelAdapter, ModelProfile
+from inseq_core.contracts.adapter import EncodedInput, ModelAdapter, ModelProfile, TokenTexts
 from inseq_core.contracts.removal import RemovalWay
 from inseq_core.contracts.step_function import BoundStepFunction
+from inseq_core.data.texts import InputText, as_inputs, as_texts
 from inseq_core.errors import CapabilityError, InvalidArgumentError, UnknownArgumentError, invalid, listed
 from inseq_core.hooks import Entry, methods, resolve, step_functions
 from inseq_core.hooks.specs import Capability, MethodSpec, StepFunctionSpec
@@ -22,7 +23,6 @@ from inseq_core.run.binding import Taker, argument_dict, construct, share_out
 from inseq_core.run.features import check_spans
 from inseq_core.run.options import Options
 from inseq_core.run.positions import check_pieces, check_positions
-from inseq_core.run.texts import InputText, as_inputs, as_texts
 
 if TYPE_CHECKING:
     from inseq_core.model import AttributionModel
@@ -109,6 +109,22 @@ class AttributeRequest:
         """The attributed function and the step scores."""
         return (self.attributed, *self.step_functions)
 
+    def show(self, ids: Sequence[int], shown: TokenTexts | None = None) -> list[str]:
+        """The tokens of target ids as results write them.
+
+        Args:
+            shown: what the adapter says of the ids, where it was asked already.
+        """
+        tokens = list((shown or self.adapter.token_texts(ids, "target")).tokens)
+        if not self.options.clean_special_chars:
+            return tokens
+        texts = [self.adapter.decode([i], skip_special_tokens=False).strip() for i in ids]
+        # A piece of a character has no text of its own.
+        return [
+            text if text and "\ufffd" not in text else token
+            for text, token in zip(texts, tokens, strict=True)
+        ]
+
     def encode(self, text: InputText) -> EncodedInput:
         """An input in ids, as the options say.
 
@@ -125,7 +141,8 @@ class AttributeRequest:
         ids = tuple(i for i, s in zip(given.ids, special, strict=True) if not s)
         if not ids:
             raise InvalidArgumentError(
-                f"skip_special_tokens = True leaves no token of the input {text!r}: it has special tokens only."
+                f"skip_special_tokens = True leaves no token of the input {text!r}: it has special tokens "
+                f"only."
             )
         return attrs.evolve(given, ids=ids, segments=())
 
@@ -253,7 +270,8 @@ def check_request(request: AttributeRequest) -> None:
             e.name for e in methods().entries() if e.spec.sums_steps and e.spec.needs <= adapter.capabilities
         ]
         raise CapabilityError(
-            f"steps = {options.steps!r}: {spec.name!r} looks at the position of each step, a sum of steps has none.\n"
+            f"steps = {options.steps!r}: {spec.name!r} looks at the position of each step, a sum of steps "
+            f"has none.\n"
             f"  Methods that explain a sum: {listed(fitting, 30) or 'none is installed'}."
         )
     for function in request.functions():

@@ -93,19 +93,8 @@ def _shown(request: AttributeRequest, ids: np.ndarray, side: str) -> TokenTexts:
 
 
 def _tokens(request: AttributeRequest, ids: np.ndarray, shown: TokenTexts) -> list[TokenWithId]:
-    tokens = list(shown.tokens)
-    if request.options.clean_special_chars:
-        tokens = clean(request, ids, tokens)
+    tokens = request.show(ids.tolist(), shown)
     return [TokenWithId(token, int(i)) for token, i in zip(tokens, ids, strict=True)]
-
-
-def clean(request: AttributeRequest, ids: Sequence[int] | np.ndarray, tokens: Sequence[str]) -> list[str]:
-    """The plain text of each piece; the piece as the tokenizer writes it where it has none."""
-    texts = [request.adapter.decode([int(i)], skip_special_tokens=False).strip() for i in ids]
-    # A piece of a character has no text of its own.
-    return [
-        text if text and "\ufffd" not in text else token for text, token in zip(texts, tokens, strict=True)
-    ]
 
 
 def _meaning(ledger: Ledger, is_granular: bool) -> ScoreMeaning:

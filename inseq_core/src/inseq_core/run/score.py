@@ -37,12 +37,13 @@ def step_call(
         texts=tuple(texts),
         spans=tuple(spans),
         encode=request.encode,
+        show=request.show,
         seed=request.options.seed,
     )
 
 
 def prepare_functions(request: AttributeRequest, call: StepCall) -> Prepared:
-    """Let every function prepare itself; what results should show of the attributed one, and all their notes."""
+    """Let every function prepare itself: labels of the attributed one, and the notes of all."""
     labels: tuple[Mapping[int, str], ...] = ()
     notes: dict[str, Any] = {}
     for function in request.functions():
@@ -52,13 +53,14 @@ def prepare_functions(request: AttributeRequest, call: StepCall) -> Prepared:
         prepare = resolve(function.spec.prepare, f"preparation of {function.name!r}")
         prepared = prepare(call, function.arguments, is_attributed_fn) or Prepared()
         labels = prepared.labels if is_attributed_fn else labels
-        notes |= {function.name: dict(prepared.notes)} if prepared.notes else {}
+        for name, value in prepared.notes.items():  # several functions say the same of one contrast
+            notes[name if notes.get(name, value) == value else f"{name} of {function.name}"] = value
     return Prepared(labels=labels, notes=notes)
 
 
 def column_labels(request: AttributeRequest, call: StepCall, prepared: Prepared) -> list[Mapping[int, str]]:
-    """For each text, target position -> what is shown in place of its token: what the attributed function says, and
-    "Σ …" over the one column of a sum.
+    """For each text, target position -> what is shown in place of its token: what the attributed function
+    says, and "Σ …" over the one column of a sum.
     """
     labels: list[Mapping[int, str]] = [*prepared.labels] or [{}] * len(call.texts)
     if not request.is_summed:
@@ -102,7 +104,9 @@ def _evaluate(request: AttributeRequest, rows: RowSet, call: StepCall) -> dict[s
 def over_spans(
     request: AttributeRequest, rows: RowSet, scores: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """(R,) values of every token of each text -> (B,) one value a text, by each function's own way over spans."""
+    """(R,) values of every token of each text -> (B,) one value a text, by each function's own way over
+    spans.
+    """
     ways = {f.name: find_function(f.aggregate_map.get("spans", "mean")) for f in request.step_functions}
     return {
         name: np.array([ways[name](values[chosen], 0) for _, chosen in rows.by_sequence()])

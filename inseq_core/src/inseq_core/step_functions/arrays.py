@@ -39,3 +39,34 @@ def softmax(logits: Any) -> Any:
 def pick(values: Any, ids: Any) -> Any:
     """(R, V) values and (R,) ids -> (R,) the value of each row's id."""
     return array_namespace(values).take_along_axis(values, ids[:, None], axis=-1)[:, 0]
+
+
+def nucleus_sizes(probabilities: Any, top_p: float) -> Any:
+    """(R, V) probabilities -> (R,) size of each row's smallest set of tokens with mass >= ``top_p``, as
+    floats.
+
+    A nucleus that misses the mass by rounding alone (1e-6) counts as reaching it.
+    """
+    xp = array_namespace(probabilities)
+    ordered = xp.sort(as_float64(probabilities), axis=-1, descending=True)
+    before = xp.cumulative_sum(ordered, axis=-1) - ordered
+    is_needed = before < top_p - 1e-6
+    return xp.sum(xp.astype(is_needed, at_least_float32(probabilities).dtype), axis=-1)
+
+
+def ranks(values: Any) -> Any:
+    """(R, V) values -> (R, V) place of each in its row's descending order, from 0; equal ones in order of
+    their ids.
+    """
+    xp = array_namespace(values)
+    order = xp.argsort(values, axis=-1, descending=True, stable=True)
+    return xp.argsort(order, axis=-1, stable=True)
+
+
+def as_float64(values: Any) -> Any:
+    """float64, or what there is where a device has none."""
+    xp = array_namespace(values)
+    try:
+        return xp.astype(values, xp.float64)
+    except TypeError:  # torch on mps
+        return values
