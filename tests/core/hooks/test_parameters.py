@@ -51,6 +51,21 @@ def test_documentation_is_read_from_docstring_and_metadata():
     }
 
 
+def test_a_name_within_a_sentence_ends_no_entry():
+    """"Which layers: one, or a list" is one sentence about ``layers``, not the end of it."""
+    docstring = """Attention.
+
+    Attributes:
+        layers: which layers: one, or a list.
+        pick: entries of the layers: an index.
+    """
+
+    assert documented(docstring, ["layers", "pick"]) == {
+        "layers": "which layers: one, or a list.",
+        "pick": "entries of the layers: an index.",
+    }
+
+
 def test_a_plain_class_gives_its_constructors_parameters():
     """Nobody has to use attrs."""
 

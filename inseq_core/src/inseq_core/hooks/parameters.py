@@ -71,7 +71,7 @@ def documented(docstring: str, names: Sequence[str]) -> dict[str, str]:
         re.MULTILINE,
     )
     found: dict[str, str] = {}
-    matches = list(start.finditer(docstring))
+    matches = _entries(docstring, list(start.finditer(docstring)))
     ends = [*(match.start() for match in matches[1:]), len(docstring)]
     for match, end in zip(matches, ends, strict=False):
         text = docstring[match.end() : end]
@@ -81,6 +81,16 @@ def documented(docstring: str, names: Sequence[str]) -> dict[str, str]:
         for name in re.split(r"[`,\s]+", match["names"]):
             found.setdefault(name, " ".join(text.split()).rstrip(";"))
     return found
+
+
+def _entries(docstring: str, matches: list[re.Match[str]]) -> list[re.Match[str]]:
+    """The matches that begin an entry; "entries of the axis: one index" begins none where ``axis`` has a line."""
+
+    def leads(match: re.Match[str]) -> bool:
+        return not docstring[docstring.rfind("\n", 0, match.start()) + 1 : match.start()].strip()
+
+    with_line = {name for match in matches if leads(match) for name in re.split(r"[`,\s]+", match["names"])}
+    return [m for m in matches if leads(m) or with_line.isdisjoint(re.split(r"[`,\s]+", m["names"]))]
 
 
 def _of_attrs(factory: type) -> list[Parameter]:
