@@ -48,7 +48,8 @@ def main() -> None:
         Worker(str(peer_python(options.peer)), options.threads),
     )
     print(
-        f"{machine()}, {options.threads} thread(s), {datetime.date.today()}, median of {options.repeats} interleaved runs\n"
+        f"{machine()}, {options.threads} thread(s), {datetime.date.today()}, median of {options.repeats} "
+        f"interleaved runs\n"
     )
     print("| model | method | prompt/generated | ours s | peer s | ratio | ours MB | peer MB | difference |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -73,7 +74,8 @@ def main() -> None:
         memory = [median(kept, "memory") / 1e6 for kept in runs]
         difference = largest_difference(runs[0][-1], runs[1][-1])
         print(
-            f"| {label} | {cpu[0]:.3f} | {cpu[1]:.3f} | **{cpu[1] / cpu[0]:.1f}** | {memory[0]:.0f} | {memory[1]:.0f} | "
+            f"| {label} | {cpu[0]:.3f} | {cpu[1]:.3f} | **{cpu[1] / cpu[0]:.1f}** | {memory[0]:.0f} | "
+            f"{memory[1]:.0f} | "
             f"{difference:.1e} |",
             flush=True,
         )

@@ -1,4 +1,6 @@
-"""Captum's methods on the step axis against Captum run literally: its own class, one step after the other, on that step's prefix."""
+"""Captum's methods on the step axis against Captum run literally: its own class, one step after the other, on
+that step's prefix.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def baselines(ctx: TorchContext, row: int) -> tuple[torch.Tensor, ...]:
     """The baseline of one row's own text."""
     found = ctx.baseline()
     sequence, position = int(ctx.grid.sequence[row]), int(ctx.grid.position[row])
-    source = [] if found.source is None else [found.source[[sequence], : int(ctx.batch.source_lengths[sequence])]]
+    source = (
+        [] if found.source is None else [found.source[[sequence], : int(ctx.batch.source_lengths[sequence])]]
+    )
     return (*source, found.target[[sequence], :position])
 
 
@@ -69,13 +73,17 @@ def baselines(ctx: TorchContext, row: int) -> tuple[torch.Tensor, ...]:
         (InputXGradient(), captum.attr.InputXGradient, {}),
     ],
 )
-def test_gradient_methods_equal_captum_run_step_by_step(name: str, ours: Any, theirs: type, arguments: dict) -> None:
+def test_gradient_methods_equal_captum_run_step_by_step(
+    name: str, ours: Any, theirs: type, arguments: dict
+) -> None:
     """The step axis must not change Captum's arithmetic. float64 rounding of a few layers."""
     ctx = tiny_context(name)
     found = ours.attribute(ctx)
 
     for row in range(0, ctx.n_rows, 3):
-        for a, e in zip(of_row(ctx, found.source, found.target, row), literal(ctx, row, theirs, **arguments), strict=True):
+        for a, e in zip(
+            of_row(ctx, found.source, found.target, row), literal(ctx, row, theirs, **arguments), strict=True
+        ):
             np.testing.assert_allclose(a, e, rtol=0, atol=1e-12)
 
 
@@ -98,8 +106,9 @@ def test_integrated_gradients_equal_captum_run_step_by_step(name: str, method: s
 
 @pytest.mark.parametrize("name", [a for a in ARCHITECTURES if a not in ("mamba", "mixtral", "gpt_oss")])
 def test_integrated_gradients_are_complete_on_every_dense_architecture(name: str) -> None:
-    """Scores of a step sum to its change of probability: a wrong embedding scale, mask or baseline would show here. Adaptive
-    quadrature reaches two percent of the change at every step, or says at how many it did not."""
+    """Scores of a step sum to its change of probability: a wrong embedding scale, mask or baseline would show
+    here. Adaptive quadrature reaches two percent of the change at every step, or says at how many it did
+    not."""
     ctx = tiny_context(name, (("The developer argued", " with"),))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ApproximationWarning)
@@ -134,7 +143,9 @@ def test_adaptive_nodes_are_spent_where_they_are_needed() -> None:
 
 @pytest.mark.parametrize("name", ["gpt2", "marian"])
 def test_gradient_shap_is_captums_arithmetic_on_our_draws(name: str) -> None:
-    """mean over samples of gradient(baseline + alpha (x - baseline)) (x - baseline), each gradient by autograd on the prefix."""
+    """mean over samples of gradient(baseline + alpha (x - baseline)) (x - baseline), each gradient by
+    autograd on the prefix.
+    """
     ctx = tiny_context(name)
     found = GradientShap(n_samples=3).attribute(ctx)
     alphas = interpolation_points(ctx, 3)
@@ -155,7 +166,9 @@ def test_gradient_shap_is_captums_arithmetic_on_our_draws(name: str) -> None:
     "method", [GradientShap(n_samples=2, stdevs=0.1), SmoothGrad(n_samples=2), SquareGrad(n_samples=2)]
 )
 @pytest.mark.parametrize("name", ["gpt2", "marian"])
-def test_random_methods_give_a_text_the_same_numbers_alone_in_a_batch_and_in_chunks(name: str, method: Any) -> None:
+def test_random_methods_give_a_text_the_same_numbers_alone_in_a_batch_and_in_chunks(
+    name: str, method: Any
+) -> None:
     """A user who changes the batch size must not get another answer."""
     ctx = tiny_context(name)
     whole = method.attribute(ctx)
@@ -189,7 +202,9 @@ def test_smoothgrad_without_noise_is_the_method_inside() -> None:
     """The tunnel itself adds nothing."""
     ctx = tiny_context("gpt2")
 
-    torch.testing.assert_close(SmoothGrad(n_samples=2, stdevs=0.0).attribute(ctx).target, Saliency().attribute(ctx).target)
+    torch.testing.assert_close(
+        SmoothGrad(n_samples=2, stdevs=0.0).attribute(ctx).target, Saliency().attribute(ctx).target
+    )
     torch.testing.assert_close(
         SquareGrad(n_samples=2, stdevs=0.0).attribute(ctx).target, Saliency().attribute(ctx).target ** 2
     )
@@ -209,10 +224,14 @@ def test_layer_integrated_gradients_at_the_embeddings_are_integrated_gradients(n
 
 @pytest.mark.parametrize("name", list(FIRST_LAYER))
 def test_layer_integrated_gradients_are_complete(name: str) -> None:
-    """What flows through a whole layer's output sums to the change of the score when that output goes to its baseline."""
+    """What flows through a whole layer's output sums to the change of the score when that output goes to its
+    baseline.
+    """
     ctx = tiny_context(name, (("The developer argued", " with"),))
 
-    found = LayerIntegratedGradients(target_layer=FIRST_LAYER[name], n_steps=96, return_convergence_delta=True).attribute(ctx)
+    found = LayerIntegratedGradients(
+        target_layer=FIRST_LAYER[name], n_steps=96, return_convergence_delta=True
+    ).attribute(ctx)
 
     scores = found.source if found.source is not None else found.target
     assert scores.abs().max() > 1e-5
@@ -293,7 +312,9 @@ def test_parameters_are_checked_when_the_method_is_made(parameters: dict, says: 
 
 @pytest.mark.parametrize("baseline", ["unk", "pad", "zero", "mean", "a token"])
 def test_baselines_move_every_position_but_the_kept_ones(baseline: str) -> None:
-    """Start tokens are no content; everything else must go to the baseline, or its score would be stuck at zero."""
+    """Start tokens are no content; everything else must go to the baseline, or its score would be stuck at
+    zero.
+    """
     ctx = tiny_context("llama", (("A dog and a cat", " were sleeping"),))
 
     if baseline == "a token":
@@ -303,7 +324,9 @@ def test_baselines_move_every_position_but_the_kept_ones(baseline: str) -> None:
 
     kept = ctx.adapter.kept_in_baseline(ctx.batch.target_ids[0], "target", False)
     assert not shift[torch.as_tensor(kept)].any()
-    assert (shift[torch.as_tensor(~kept)] > 0).sum() >= (~kept).sum() - 1  # the token that is the baseline stays
+    assert (shift[torch.as_tensor(~kept)] > 0).sum() >= (
+        ~kept
+    ).sum() - 1  # the token that is the baseline stays
 
 
 def test_a_text_baseline_of_another_length_is_refused() -> None:
@@ -311,10 +334,14 @@ def test_a_text_baseline_of_another_length_is_refused() -> None:
     ctx = tiny_context("gpt2")
 
     with pytest.raises(InvalidArgumentError, match="one token"):
-        IntegratedGradients(baseline="a much longer text than the others were in this batch of ours").attribute(ctx)
+        IntegratedGradients(
+            baseline="a much longer text than the others were in this batch of ours"
+        ).attribute(ctx)
 
 
-@pytest.mark.parametrize("algorithm", ["Saliency", "InputXGradient", "IntegratedGradients", "FeatureAblation", "KernelShap"])
+@pytest.mark.parametrize(
+    "algorithm", ["Saliency", "InputXGradient", "IntegratedGradients", "FeatureAblation", "KernelShap"]
+)
 @pytest.mark.parametrize("name", ["gpt2", "marian"])
 def test_captum_classes_run_by_name(name: str, algorithm: str) -> None:
     """The passthrough is the slow way: where there is a fast one they agree."""
@@ -323,7 +350,11 @@ def test_captum_classes_run_by_name(name: str, algorithm: str) -> None:
 
     found = CaptumAlgorithm(algorithm=algorithm, attribute_args=arguments).attribute(ctx)
 
-    fast = {"Saliency": Saliency(), "InputXGradient": InputXGradient(), "IntegratedGradients": IntegratedGradients(n_steps=5)}
+    fast = {
+        "Saliency": Saliency(),
+        "InputXGradient": InputXGradient(),
+        "IntegratedGradients": IntegratedGradients(n_steps=5),
+    }
     if algorithm in fast:
         torch.testing.assert_close(found.target, fast[algorithm].attribute(ctx).target, rtol=0, atol=1e-9)
     else:

@@ -92,8 +92,8 @@ def test_a_chunk_of_steps_on_its_own_prefix_gives_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "marian"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_gradients_point_the_same_way(name: str, dtype: torch.dtype) -> None:
-    """Small probabilities must not underflow on the way back: their cotangents are scaled. 2^-8 of bfloat16's mantissa, a few
-    layers deep, leaves cosines above 0.98."""
+    """Small probabilities must not underflow on the way back: their cotangents are scaled. 2^-8 of bfloat16's
+    mantissa, a few layers deep, leaves cosines above 0.98."""
     exact, half = (tiny_adapter(name, dtype=t) for t in (torch.float64, dtype))
     text = ("The developer argued", " with the designer")
     expected = context_of(exact, [forced(exact, *text)]).step_gradients()

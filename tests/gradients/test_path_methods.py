@@ -24,7 +24,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", ["gpt2", "marian", "t5"])
 def test_a_tokens_sequential_score_sums_to_the_effect_of_its_absence(name: str) -> None:
-    """The path of a token runs from the text without it to the text: leave-one-out is the closed form of the sum."""
+    """The path of a token runs from the text without it to the text: leave-one-out is the closed form of the
+    sum.
+    """
     ctx = tiny_context(name, (("The developer", " argued"),))
     found = SequentialIntegratedGradients(n_steps=48).attribute(ctx)
     shift, full = ctx.inputs - ctx.baseline(), ctx.scores()
@@ -109,11 +111,15 @@ def test_a_text_has_the_same_path_alone_and_in_a_batch() -> None:
     method = DiscretizedIntegratedGradients(n_steps=3, n_neighbors=8)
     rows = ctx.grid.rows_of(1)
     positions = ctx.grid.position[rows]
-    alone = context_of(ctx.adapter, ctx.batch.texts[1:], spans=[(int(positions.min()), int(positions.max()) + 1)])
+    alone = context_of(
+        ctx.adapter, ctx.batch.texts[1:], spans=[(int(positions.min()), int(positions.max()) + 1)]
+    )
 
     single = method.attribute(alone).target
 
-    torch.testing.assert_close(single, method.attribute(ctx).target[rows][:, : single.shape[1]], rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        single, method.attribute(ctx).target[rows][:, : single.shape[1]], rtol=0, atol=1e-12
+    )
 
 
 def test_neighbours_are_the_nearest_by_brute_force(tmp_path: Path) -> None:
@@ -147,21 +153,30 @@ def test_a_pickled_graph_file_is_not_executed(tmp_path: Path) -> None:
     embeddings = torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
     graph = NeighbourGraph(embeddings, 3, tmp_path)
     expected = graph.of(np.arange(5))
-    np.savez(graph.path.with_suffix(""), tokens=np.array([{"a": 1}], dtype=object), neighbours=np.zeros((1, 3)))
+    np.savez(
+        graph.path.with_suffix(""), tokens=np.array([{"a": 1}], dtype=object), neighbours=np.zeros((1, 3))
+    )
 
     np.testing.assert_array_equal(NeighbourGraph(embeddings, 3, tmp_path).of(np.arange(5)), expected)
 
 
 def test_other_embeddings_have_another_file(tmp_path: Path) -> None:
     """The key contains their hash."""
-    a, b = (NeighbourGraph(torch.randn(9, 2, generator=torch.Generator().manual_seed(s)), 3, tmp_path) for s in (0, 1))
+    a, b = (
+        NeighbourGraph(torch.randn(9, 2, generator=torch.Generator().manual_seed(s)), 3, tmp_path)
+        for s in (0, 1)
+    )
 
     assert a.path != b.path
 
 
 @pytest.mark.parametrize(
     ("parameters", "says"),
-    [({"n_steps": 0}, "n_steps"), ({"method": "random"}, "greedy, maxcount"), ({"n_neighbors": 0}, "n_neighbors")],
+    [
+        ({"n_steps": 0}, "n_steps"),
+        ({"method": "random"}, "greedy, maxcount"),
+        ({"n_neighbors": 0}, "n_neighbors"),
+    ],
 )
 def test_parameters_are_checked_when_the_method_is_made(parameters: dict, says: str) -> None:
     """Before any model work."""

@@ -36,8 +36,8 @@ def multipliers(model: nn.Module, x: torch.Tensor, reference: torch.Tensor) -> t
 
 @pytest.mark.parametrize("name", [a for a in ARCHITECTURES if a not in MIXTURES_OF_EXPERTS])
 def test_deeplift_is_complete_on_every_dense_architecture(name: str) -> None:
-    """The peer's never meets a non-linearity and is nowhere complete. float64; models with float32 parts to 1e-5 of the change,
-    steep ones lose digits in differences of near-equal numbers."""
+    """The peer's never meets a non-linearity and is nowhere complete. float64; models with float32 parts to
+    1e-5 of the change, steep ones lose digits in differences of near-equal numbers."""
     ctx = tiny_context(name)
     found = DeepLift(return_convergence_delta=True).attribute(ctx)
 
@@ -45,7 +45,9 @@ def test_deeplift_is_complete_on_every_dense_architecture(name: str) -> None:
     total = sum(side.double().sum(dim=(1, 2)) for side in (found.source, found.target) if side is not None)
     assert change.abs().max() > 1e-5
     torch.testing.assert_close(total, change, rtol=0, atol=float(1e-3 * change.abs().max()))
-    torch.testing.assert_close(found.step_scores["deltas"], total - change, rtol=0, atol=float(1e-6 * change.abs().max()))
+    torch.testing.assert_close(
+        found.step_scores["deltas"], total - change, rtol=0, atol=float(1e-6 * change.abs().max())
+    )
 
 
 @pytest.mark.parametrize("name", MIXTURES_OF_EXPERTS)
@@ -80,7 +82,10 @@ def test_products_of_two_varying_factors_are_split_by_their_means() -> None:
     def product(v: torch.Tensor) -> torch.Tensor:
         return v[:, :2] * v[:, 2:]
 
-    x, reference = torch.tensor([[2.0, 3.0, 5.0, 7.0]]).double(), torch.tensor([[1.0, 1.0, 2.0, -1.0]]).double()
+    x, reference = (
+        torch.tensor([[2.0, 3.0, 5.0, 7.0]]).double(),
+        torch.tensor([[1.0, 1.0, 2.0, -1.0]]).double(),
+    )
 
     found = multipliers(product, x, reference)
 
@@ -102,14 +107,18 @@ def test_softmax_sends_the_whole_difference_on_however_far_apart_the_scores_are(
 
 
 def test_a_feed_forward_network_agrees_with_captums_deeplift() -> None:
-    """Captum's own rescale rule, where it applies: activations that are modules, used once, between linear layers."""
+    """Captum's own rescale rule, where it applies: activations that are modules, used once, between linear
+    layers.
+    """
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1)).double()
     x, reference = torch.randn(3, 4).double(), torch.randn(3, 4).double()
 
     expected = captum.attr.DeepLift(network).attribute(x, reference)
 
-    torch.testing.assert_close(multipliers(network, x, reference) * (x - reference), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        multipliers(network, x, reference) * (x - reference), expected, rtol=0, atol=1e-12
+    )
 
 
 def test_a_linear_model_gets_its_weights() -> None:
@@ -146,7 +155,9 @@ def test_indexing_that_mixes_input_and_reference_loses_the_pairing() -> None:
 
 @pytest.mark.parametrize("name", list(LAYERS))
 def test_layer_deeplift_is_complete(name: str) -> None:
-    """From a layer's output on, everything that changes the score flows through it; the peer's is always zero."""
+    """From a layer's output on, everything that changes the score flows through it; the peer's is always
+    zero.
+    """
     ctx = tiny_context(name)
 
     found = LayerDeepLift(target_layer=LAYERS[name], return_convergence_delta=True).attribute(ctx)
@@ -160,7 +171,9 @@ def test_layer_deeplift_at_the_embeddings_is_deeplift() -> None:
     """The embedding module is a layer like any other."""
     ctx = tiny_context("llama")
 
-    torch.testing.assert_close(LayerDeepLift().attribute(ctx).target, DeepLift().attribute(ctx).target, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        LayerDeepLift().attribute(ctx).target, DeepLift().attribute(ctx).target, rtol=0, atol=1e-12
+    )
 
 
 def test_deeplift_and_integrated_gradients_point_the_same_way() -> None:

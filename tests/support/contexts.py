@@ -1,7 +1,7 @@
 """Contexts of tiny models, and the slow derivations that fast numbers are held against.
 
-The oracle of a gradient is autograd on each step's own prefix: the model called once a step on that step's unpadded text, as its
-own documentation says, with nothing of the engine involved but the ids.
+The oracle of a gradient is autograd on each step's own prefix: the model called once a step on that step's
+unpadded text, as its own documentation says, with nothing of the engine involved but the ids.
 """
 
 from __future__ import annotations
@@ -86,9 +86,11 @@ def embeddings_replaced(module: nn.Module, value: Tensor) -> Iterator[None]:
 
 
 def prefix_score(ctx: TorchContext, row: int) -> Callable[[Sequence[Tensor]], Tensor]:
-    """The probability of a row's token as a function of its own text's embeddings, by plain calls of the model.
+    """The probability of a row's token as a function of its own text's embeddings, by plain calls of the
+    model.
 
-    The function takes (1, S, D) and (1, L, D) for encoder–decoder models, (1, L, D) for the others, and returns ().
+    The function takes (1, S, D) and (1, L, D) for encoder–decoder models, (1, L, D) for the others, and
+    returns ().
     """
     adapter = ctx.adapter
     text = ctx.batch.texts[int(ctx.grid.sequence[row])]

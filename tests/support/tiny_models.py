@@ -79,8 +79,6 @@ LANGUAGES = {"mbart": ("en_XX", "fr_XX"), "nllb": ("eng_Latn", "fra_Latn"), "m2m
 """Codes of source and target language of the tokenizers that have them."""
 
 
-# -- tokenizers ------------------------------------------------------------------------------------
-
 
 @functools.cache
 def _work_folder() -> Path:
@@ -360,8 +358,6 @@ _TOKENIZER_OF = {
     "pegasus": "unigram_eos",
 }
 
-
-# -- models ----------------------------------------------------------------------------------------
 
 HIDDEN, LAYERS, HEADS, POSITIONS, SPREAD = 32, 2, 4, 128, 0.25
 

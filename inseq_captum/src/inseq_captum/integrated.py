@@ -109,8 +109,10 @@ class IntegratedGradients:
                 break
         if len(left):
             warnings.warn(
-                f"integrated_gradients: {len(left)} of {ctx.n_rows} steps did not reach tolerance {self.tolerance:g} within "
-                f"{self.max_steps} nodes (largest delta {float(deltas.abs().max()):.3g}). The result is kept; the deltas are "
+                f"integrated_gradients: {len(left)} of {ctx.n_rows} steps did not reach tolerance "
+                f"{self.tolerance:g} within "
+                f"{self.max_steps} nodes (largest delta {float(deltas.abs().max()):.3g}). The result is "
+                f"kept; the deltas are "
                 "in step_scores['deltas'].",
                 ApproximationWarning,
                 stacklevel=2,

@@ -149,7 +149,8 @@ def over_layers(
     sides = {point.side for point, _, _ in found}
     if len(sides) > 1 or len({scores.shape for _, scores, _ in found}) > 1:
         raise InvalidArgumentError(
-            f"target_layer {names}: layers attributed together need the same side and width; attribute them one by one."
+            f"target_layer {names}: layers attributed together need the same side and width; attribute them "
+            f"one by one."
         )
     scores = torch.stack([s for _, s, _ in found], dim=2) if several else found[0][1]
     deltas = [d for _, _, d in found if d is not None]

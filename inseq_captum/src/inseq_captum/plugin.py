@@ -23,7 +23,8 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
         default_aggregation=("vnorm",),
         signed=False,
         passes="1 forward and 1 batched backward for each chunk of steps",
-        when="A first look: the cheapest method. It says how sensitive a step is to a token, not whether the token "
+        when="A first look: the cheapest method. It says how sensitive a step is to a token, not whether the "
+        "token "
         "speaks for or against it.",
     )
     yield ic.MethodSpec(
@@ -43,7 +44,8 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
     yield ic.MethodSpec(
         name="integrated_gradients",
         factory="inseq_captum.integrated:IntegratedGradients",
-        summary="Gradients averaged on the straight path from a baseline to the input, times the change of the input.",
+        summary="Gradients averaged on the straight path from a baseline to the input, times the change of "
+        "the input.",
         paper="https://arxiv.org/abs/1703.01365",
         formula="(x_i - x'_i) · ∫₀¹ ∂f_t(x' + α (x - x')) / ∂x_i dα",
         needs=GRADIENTS,
@@ -52,13 +54,15 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
         complete=True,
         additive=True,
         passes="n_steps forward and backward for each chunk of steps",
-        when="When scores have to add up: they sum to the change of the score from the baseline to the input. n_steps='auto' "
+        when="When scores have to add up: they sum to the change of the score from the baseline to the "
+        "input. n_steps='auto' "
         "spends only as many nodes as each step needs.",
     )
     yield ic.MethodSpec(
         name="gradient_shap",
         factory="inseq_captum.shap:GradientShap",
-        summary="Gradients at random points between the baseline and the (noisy) input, times their distance.",
+        summary="Gradients at random points between the baseline and the (noisy) input, times their "
+        "distance.",
         paper="https://arxiv.org/abs/1705.07874",
         formula="mean over k of (x_i + ε_k - x'_i) · ∂f_t(x' + α_k (x + ε_k - x')) / ∂x_i",
         needs=GRADIENTS,
@@ -112,7 +116,8 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
     yield ic.MethodSpec(
         name="layer_integrated_gradients",
         factory="inseq_captum.layers:LayerIntegratedGradients",
-        summary="Integrated gradients along the straight path between a module's outputs on baseline and input.",
+        summary="Integrated gradients along the straight path between a module's outputs on baseline and "
+        "input.",
         paper="https://arxiv.org/abs/1703.01365",
         formula="(h_i - h'_i) · ∫₀¹ ∂f_t(h' + α (h - h')) / ∂h_i dα",
         needs=GRADIENTS,
@@ -127,7 +132,8 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
         name="captum",
         factory="inseq_captum.passthrough:CaptumAlgorithm",
         variants="algorithm",
-        summary="Any attribution class of captum.attr by its name ('captum:DeepLift'), one step after the other.",
+        summary="Any attribution class of captum.attr by its name ('captum:DeepLift'), one step after the "
+        "other.",
         paper="https://captum.ai",
         needs=GRADIENTS,
         trailing_axes=("hidden",),

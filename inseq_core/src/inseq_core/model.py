@@ -107,10 +107,11 @@ class AttributionModel(TextTools):
             skip_special_tokens: leave special tokens out of the input, and out of the end of the output.
             clean_special_chars: show tokens without the tokenizer's marks.
             generation_args: arguments of the model's ``generate``.
-            attribute_span: instead of positions a piece of the output, whose tokens are attributed; one for all
-                texts, or a list with one each. It must stand in the output once.
-            steps: "each" attributed step is explained, or with "sum" one sum of the attributed function over all of
-                them, at the cost of one step: one column, at the last of the positions. A pair (start, end) is "sum"
+            attribute_span: instead of positions a piece of the output, whose tokens are attributed; one for
+                all texts, or a list with one each. It must stand in the output once.
+            steps: "each" attributed step is explained, or with "sum" one sum of the attributed function over
+                all of them, at the cost of one step: one column, at the last of the positions. A pair (start,
+                    end) is "sum"
                 over these positions.
             weight_by: multiply the aggregated scores of each step by this step score (such as "entropy"), as
                 ``out.weight_attributions`` does.
@@ -136,8 +137,8 @@ class AttributionModel(TextTools):
             UnknownNameError: no such method or step function.
             CapabilityError: the method needs what the model does not give.
             ForcedTextError, TextTooLongError, PositionError: texts and positions that do not fit.
-            MethodOutputError, StepFunctionError, NonFiniteScoreError: a method, function or model that broke its
-                contract.
+            MethodOutputError, StepFunctionError, NonFiniteScoreError: a method, function or model that broke
+                its contract.
         """
         options = Options(
             attr_pos_start=attr_pos_start,

@@ -125,8 +125,6 @@ def _dtype(value: Any) -> Any:
     raise invalid("dtype", value, "a floating type such as 'float32', 'bfloat16' or 'auto'")
 
 
-# -- from a place ----------------------------------------------------------------------------------
-
 
 def _from_location(
     location: str | os.PathLike[str],
@@ -219,8 +217,6 @@ def _read_tokenizer(where: hub.Location, options: Mapping[str, Any]) -> Any:
         raise ModelLoadError(f"{where.path!r} has no tokenizer files.\n  {advice}")
     return tokenizer
 
-
-# -- from an object --------------------------------------------------------------------------------
 
 
 def _from_object(

@@ -1,8 +1,8 @@
 """The model adapter: the framework side.
 
-Text in, token ids and numbers out. An adapter that offers only ``SCORES`` (a remote server, a GGUF file, an n-gram model
-in numpy) implements the abstract methods below and serves every removal method, aggregator, view and command. Arrays
-that it hands out (``forward_rows``, ``as_array``) are its framework's own.
+Text in, token ids and numbers out. An adapter that offers only ``SCORES`` (a remote server, a GGUF file, an
+n-gram model in numpy) implements the abstract methods below and serves every removal method, aggregator, view
+and command. Arrays that it hands out (``forward_rows``, ``as_array``) are its framework's own.
 Axes: B sequences, S source positions, L target positions, R rows, D hidden, V vocabulary.
 """
 
@@ -91,9 +91,9 @@ class ModelAdapter(abc.ABC):
     special_tokens: tuple[str, ...] = ()
     """Start, end, padding and the like, as ``token_texts`` writes them."""
     counts: Mapping[str, int] = MappingProxyType({})
-    """Running totals of the work done ("forward", "backward" …); the difference over a call goes into its info."""
-
-    # -- text ---------------------------------------------------------------------------------------------------------
+    """Running totals of the work done ("forward", "backward" …); the difference over a call goes into its
+    info.
+    """
 
     @abc.abstractmethod
     def encode_input(self, text: str, *, truncate: bool = False) -> EncodedInput:
@@ -109,8 +109,8 @@ class ModelAdapter(abc.ABC):
     def encode_output(self, text: str, given: EncodedInput) -> IntArray:
         """(L,) target ids of a forced output.
 
-        Decoder-only: ``text`` is the full text, beginning with the input's; the result begins with ``given.ids``.
-        Encoder–decoder: start token(s), the text's ids, EOS.
+        Decoder-only: ``text`` is the full text, beginning with the input's; the result begins with
+        ``given.ids``. Encoder–decoder: start token(s), the text's ids, EOS.
 
         Raises:
             ForcedTextError: a decoder-only text that does not continue its input.
@@ -118,7 +118,9 @@ class ModelAdapter(abc.ABC):
 
     @abc.abstractmethod
     def start_ids(self, given: EncodedInput, prefix: str | None = None) -> IntArray:
-        """(L0,) target ids that generation starts from: the prompt, or the decoder start token and a forced prefix."""
+        """(L0,) target ids that generation starts from: the prompt, or the decoder start token and a forced
+        prefix.
+        """
 
     def output_segments(self, text: EncodedText) -> tuple[Segment, ...]:
         """Labelled spans of what was generated or forced: reasoning between markers, the answer after it."""
@@ -145,20 +147,23 @@ class ModelAdapter(abc.ABC):
 
     @abc.abstractmethod
     def kept_in_baseline(self, ids: IntArray, side: str, include_eos: bool) -> np.ndarray:
-        """(len(ids),) True at positions that no baseline replaces and no feature covers: BOS, decoder start, EOS."""
-
-    # -- numbers ------------------------------------------------------------------------------------------------------
+        """(len(ids),) True at positions that no baseline replaces and no feature covers: BOS, decoder start,
+        EOS.
+        """
 
     @abc.abstractmethod
     def generate(self, texts: Sequence[EncodedText], generation_args: Mapping[str, Any]) -> list[IntArray]:
-        """Target ids of each text, generation included (``target_ids[:prompt_length]`` is where it starts)."""
+        """Target ids of each text, generation included (``target_ids[:prompt_length]`` is where it
+        starts).
+        """
 
     @abc.abstractmethod
     def forward_rows(self, batch: TokenBatch, grid: StepGrid) -> ForwardOutput:
         """Logits (R, 1, V) of every row from one pass over the batch, or as few as memory allows."""
 
     def forward_versions(self, batch: TokenBatch, grid: StepGrid) -> Iterator[tuple[IntArray, ForwardOutput]]:
-        """Logits of the rows of many versions of one text, some rows at a time, so that they are never held all at once.
+        """Logits of the rows of many versions of one text, some rows at a time, so that they are never held
+        all at once.
 
         Args:
             batch: the versions; the first is the unchanged text, which may have no rows.
@@ -212,9 +217,9 @@ class ModelAdapter(abc.ABC):
         """Move the model, and say so in ``profile``."""
         from inseq_core.errors import CapabilityError
 
-        raise CapabilityError(f"{self.profile.framework} models cannot be moved to {device!r} ({self.profile.name}).")
-
-    # -- attribution --------------------------------------------------------------------------------------------------
+        raise CapabilityError(
+            f"{self.profile.framework} models cannot be moved to {device!r} ({self.profile.name})."
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -246,7 +251,9 @@ class ModelAdapter(abc.ABC):
         """Give back what the framework caches, after an out-of-memory error."""
 
     def quiet(self) -> AbstractContextManager[None]:
-        """A ``with`` block in which the model is in its mode for prediction; its own mode is restored after it."""
+        """A ``with`` block in which the model is in its mode for prediction; its own mode is restored after
+        it.
+        """
         return nullcontext()
 
     def dropout(self, seed: int | None = None) -> AbstractContextManager[int]:
@@ -259,7 +266,9 @@ class ModelAdapter(abc.ABC):
         """
         from inseq_core.errors import CapabilityError
 
-        raise CapabilityError(f"{self.profile.framework} models cannot switch dropout on ({self.profile.name}).")
+        raise CapabilityError(
+            f"{self.profile.framework} models cannot switch dropout on ({self.profile.name})."
+        )
 
     def close(self) -> None:
         """Let go of what the adapter holds."""

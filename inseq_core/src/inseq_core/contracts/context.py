@@ -1,8 +1,8 @@
 """The attribution context: all that a method sees.
 
-It holds some texts in ids, the rows (steps) to attribute, and the attributed function, and offers operations that answer
-for **every row at once**. This base serves every adapter, torch or not; adapters with gradients and internals return a
-subclass.
+It holds some texts in ids, the rows (steps) to attribute, and the attributed function, and offers operations
+that answer for **every row at once**. This base serves every adapter, torch or not; adapters with gradients
+and internals return a subclass.
 Axes: B sequences, S source positions, L target positions, R rows, F features, P perturbed versions.
 """
 
@@ -40,7 +40,8 @@ class ContextRequest:
         include_eos_baseline: baselines replace EOS too.
         features: one set of features a sequence; None for methods that do not remove.
         removal: how features are removed.
-        full_texts: the uncut texts, sequence by sequence; draws are keyed on them so that chunking changes nothing.
+        full_texts: the uncut texts, sequence by sequence; draws are keyed on them so that chunking changes
+            nothing.
         call: what the whole call of ``attribute`` shares: seed, cache, the user's model.
     """
 
@@ -72,7 +73,8 @@ class AttributionContext:
         self.adapter = adapter
         self.request = request
 
-    # -- what is attributed -------------------------------------------------------------------------------------------
+    # -- what is attributed
+    # -------------------------------------------------------------------------------------------
 
     @property
     def batch(self) -> TokenBatch:
@@ -122,20 +124,24 @@ class AttributionContext:
 
     @property
     def seen_features(self) -> BoolArray:
-        """(R, F) True where a row sees the feature, or the beginning of it; the others can have no part in its score."""
+        """(R, F) True where a row sees the feature, or the beginning of it; the others can have no part in
+        its score.
+        """
         return self.features.seen_from(self.grid.position)
 
     def visible(self, side: str) -> np.ndarray:
-        """(R, S) or (R, L): True where a row can see the position (inside its text, before its own position)."""
+        """(R, S) or (R, L): True where a row can see the position (inside its text, before its own
+        position).
+        """
         if side == "source":
             lengths = self.batch.source_lengths[self.grid.sequence]
             return np.arange(self.batch.source_ids.shape[1])[None, :] < lengths[:, None]
         return np.arange(self.batch.target_ids.shape[1])[None, :] < self.grid.position[:, None]
 
-    # -- randomness ---------------------------------------------------------------------------------------------------
-
     def text_key(self, sequence: int = 0) -> tuple[int, int]:
-        """What draws for a text are seeded with: the call's seed, and a number made of the whole text's ids."""
+        """What draws for a text are seeded with: the call's seed, and a number made of the whole text's
+        ids.
+        """
         text = (self.request.full_texts or self.batch.texts)[sequence]
         key = zlib.crc32(text.target_ids.tobytes())
         if text.source_ids is not None:
@@ -143,12 +149,11 @@ class AttributionContext:
         return self.request.seed, key
 
     def generator(self, sequence: int = 0) -> np.random.Generator:
-        """A generator that depends on the call's seed and this text's ids alone: alone or in a batch, whole or in
-        chunks, on any device, a text gets the same draws. Draw position by position, first position first.
+        """A generator that depends on the call's seed and this text's ids alone: alone or in a batch, whole
+        or in chunks, on any device, a text gets the same draws. Draw position by position, first position
+        first.
         """
         return np.random.default_rng(list(self.text_key(sequence)))
-
-    # -- scores -------------------------------------------------------------------------------------------------------
 
     def args(self, output: Any, batch: TokenBatch, grid: StepGrid) -> StepFunctionArgs:
         """Step function arguments for rows of ``batch`` that the model has answered with ``output``."""
@@ -199,7 +204,8 @@ class AttributionContext:
         """Attributed function of every row for versions of the text that the method has made itself.
 
         Args:
-            texts: versions of ``batch.texts[0]`` in which every token stands where it stood. Equal ones are run once.
+            texts: versions of ``batch.texts[0]`` in which every token stands where it stood. Equal ones are
+                run once.
             of: (P, R) which of the texts answers for a version and row; each for all rows by default.
             function: another function of the model's output than the attributed one.
 
@@ -211,8 +217,6 @@ class AttributionContext:
             of = None if of is None else of[:, self.grid.owner]
             return self._summed(score_table(by_token, aligned_table(by_token, texts, of), function))
         return score_table(self, aligned_table(self, texts, of), function)
-
-    # -- what comes back ----------------------------------------------------------------------------------------------
 
     def output(
         self,
@@ -242,8 +246,8 @@ class AttributionContext:
 
         ``beside`` are other numbers (R, F) about the features, placed in the same way.
 
-        Positions in no feature get 0. How a feature's score is shown on its tokens (repeated, or spread evenly so that
-        the sum is kept) is the request's business: ``removal.spread``.
+        Positions in no feature get 0. How a feature's score is shown on its tokens (repeated, or spread
+        evenly so that the sum is kept) is the request's business: ``removal.spread``.
         """
         notes = {"features": self.features, "feature_scores": scores, **(notes or {})}
         source, target = self._on_positions(scores)

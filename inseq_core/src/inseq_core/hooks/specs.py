@@ -202,14 +202,14 @@ class StepFunctionSpec:
     Attributes:
         function: lazy path of ``fn(args, **own) -> (R,)``, or of the documented keyword form.
         aggregate_map: aggregator name -> aggregation function for its values ({"spans": "prod"}).
-        rowwise: True where the value of a row depends on that row alone; False makes the engine run the function
-            row by row. None: not said, the engine finds out.
+        rowwise: True where the value of a row depends on that row alone; False makes the engine run the
+            function row by row. None: not said, the engine finds out.
         differentiable: gradient methods can explain it.
         needs: capabilities beyond scores.
         check: lazy path of ``check(arguments, request, is_attributed_fn) -> None`` that refuses bad arguments
             before any model work.
-        prepare: lazy path of ``prepare(call, arguments, is_attributed_fn) -> Prepared``: work that is done once a
-            call, when the texts are in ids and before the first evaluation.
+        prepare: lazy path of ``prepare(call, arguments, is_attributed_fn) -> Prepared``: work that is done
+            once a call, when the texts are in ids and before the first evaluation.
         unit, range, formula: for ``explain``.
     """
 

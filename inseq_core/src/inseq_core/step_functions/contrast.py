@@ -266,8 +266,6 @@ def kl_divergence(
     return xp.maximum(xp.sum(p * gap, axis=-1), zero[:, 0])
 
 
-# -- arguments ---------------------------------------------------------------------------------------
-
 
 def _arguments(
     sources: Any, targets: Any, alignments: Any, aligner: Any, force_inputs: bool
@@ -347,8 +345,6 @@ def prepare(call: StepCall, arguments: Mapping[str, Any], is_attributed_fn: bool
 def _shown(call: StepCall, ids: list[int]) -> list[str]:
     return list(call.adapter.token_texts(ids, "target").tokens) if call.show is None else call.show(ids)
 
-
-# -- numbers -----------------------------------------------------------------------------------------
 
 
 def _contrast_values(args: StepFunctionArgs, arguments: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -1,10 +1,11 @@
 """Toy models in torch: one that is linear in its embeddings, and a small transformer.
 
-``PooledModel`` adds up token embeddings, each weighted by how far back it stands, and gives logits by one linear layer:
-the logit of a token is a linear function of the embeddings before it, so that every signed method has a closed form
-(``contributions``). ``AttentionModel`` is a transformer of two blocks with everything that methods look at: attention,
-norms, a gated activation, dropout. Both come as language model and as translator; embeddings of special tokens are zero,
-so that "zero" and "unk" are one baseline.
+``PooledModel`` adds up token embeddings, each weighted by how far back it stands, and gives logits by one
+linear layer: the logit of a token is a linear function of the embeddings before it, so that every signed
+    method has a closed form
+(``contributions``). ``AttentionModel`` is a transformer of two blocks with everything that methods look at:
+attention, norms, a gated activation, dropout. Both come as language model and as translator; embeddings of
+special tokens are zero, so that "zero" and "unk" are one baseline.
 Axes: B sequences, S source positions, L target positions, R rows, D hidden, V vocabulary, H heads.
 """
 
@@ -102,7 +103,12 @@ class Block(nn.Module):
         """(B, L, D)."""
         normed = self.norm(states)
         states = states + self.dropout(self.attention(normed, normed, allowed))
-        if self.cross_norm is not None and self.cross_attention is not None and memory is not None and seen is not None:
+        if (
+            self.cross_norm is not None
+            and self.cross_attention is not None
+            and memory is not None
+            and seen is not None
+        ):
             states = states + self.dropout(self.cross_attention(self.cross_norm(states), memory, seen))
         normed = self.gate_norm(states)
         return states + self.dropout(self.down(F.silu(self.gate(normed)) * self.value(normed)))
@@ -150,7 +156,9 @@ class AttentionModel(nn.Module):
 
 
 def _allowed(mask: Tensor, queries: int) -> Tensor:
-    """(B, L, L): every token looks at those that may be seen, and at itself, so that no query looks nowhere."""
+    """(B, L, L): every token looks at those that may be seen, and at itself, so that no query looks
+    nowhere.
+    """
     itself = torch.eye(queries, dtype=torch.bool, device=mask.device)
     return mask.bool()[:, None, :] | itself
 
@@ -272,7 +280,9 @@ class TorchToy(WordReader, TorchAdapter):
 def _drawn(
     kind: type[PooledModel] | type[AttentionModel], vocabulary: int, has_source: bool, seed: int
 ) -> PooledModel | AttentionModel:
-    """A model whose weights are drawn wide enough that outputs differ visibly; the global generator is left alone."""
+    """A model whose weights are drawn wide enough that outputs differ visibly; the global generator is left
+    alone.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = kind(vocabulary, has_source)

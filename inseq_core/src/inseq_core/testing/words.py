@@ -1,8 +1,8 @@
 """How the toy models read and write: words separated by spaces, four special tokens, greedy generation.
 
-The text side of every toy adapter. A toy adds numbers to it: ``next_logits`` for generation, and the passes of its
-framework. Two switches let the conformance kit look at what the engine does: ``rows_at_once`` cuts the rows of a call
-into contexts of that many, ``passes_left`` makes the model fail in the middle of a later pass.
+The text side of every toy adapter. A toy adds numbers to it: ``next_logits`` for generation, and the passes
+of its framework. Two switches let the conformance kit look at what the engine does: ``rows_at_once`` cuts the
+rows of a call into contexts of that many, ``passes_left`` makes the model fail in the middle of a later pass.
 Axes: L target positions, R rows, V vocabulary.
 """
 
@@ -100,8 +100,6 @@ class WordReader(ModelAdapter):
             return super().plan(batch, grid, method)
         rows = np.arange(len(grid), dtype=np.int64)
         return [rows[i : i + self.rows_at_once] for i in range(0, len(rows), self.rows_at_once)]
-
-    # -- text ---------------------------------------------------------------------------------------------------------
 
     def _ids_of(self, text: str) -> list[int]:
         return [self.ids.get(word, UNK) for word in text.split()]

@@ -111,9 +111,6 @@ def spread(offsets: Sequence[tuple[int, int]]) -> list[int]:
     return starts
 
 
-# -- checks ----------------------------------------------------------------------------------------
-
-
 def _checked(index: int, message: Any) -> dict[str, Any]:
     """A message with a role and a text, or with tool calls.
 
@@ -198,9 +195,6 @@ _Generation = _generation_extension()
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:79] + "…"
-
-
-# -- rendering -------------------------------------------------------------------------------------
 
 
 def _rendered(codec: TextCodec, messages: Sequence[Message], options: Mapping[str, Any]) -> str:

@@ -73,8 +73,6 @@ class TextCodec(abc.ABC):
     pieces: Pieces
     _frames: dict[Any, Frame] = attrs.field(factory=dict, init=False)
 
-    # -- what a framework says ---------------------------------------------------------------------
-
     @abc.abstractmethod
     def tokenized(self, text: str, side: str, *, framed: bool) -> list[int]:
         """Ids of a text.
@@ -127,8 +125,6 @@ class TextCodec(abc.ABC):
         """(L,) where in ``text`` each token of it begins."""
         return [len(self.decode(ids[:k], skip_special_tokens=False)) for k in range(len(ids))]
 
-    # -- special ids -------------------------------------------------------------------------------
-
     @property
     def eos_ids(self) -> frozenset[int]:
         """What ends a text: EOS, and the separator where that stands at the end of the frame."""
@@ -143,8 +139,6 @@ class TextCodec(abc.ABC):
         """What begins a text: BOS or its like, and what an empty prompt begins with."""
         starts = {self.special("bos"), self.special("cls"), self.start_id}
         return frozenset(i for i in starts if i is not None)
-
-    # -- frames ------------------------------------------------------------------------------------
 
     def frame(self, side: str) -> Frame:
         """The frame around sources (or prompts) and around outputs."""
@@ -184,8 +178,6 @@ class TextCodec(abc.ABC):
                 "  Load the tokenizer that belongs to the model: tokenizer=…"
             )
         return ids
-
-    # -- inputs ------------------------------------------------------------------------------------
 
     def source_ids(self, text: str, *, limit: int | None = None, truncate: bool = False) -> list[int]:
         """(S,) encoder ids in the tokenizer's own frame.
@@ -240,8 +232,6 @@ class TextCodec(abc.ABC):
             f"The {what} has {length} tokens: {self.model_name} has {limit} positions.\n"
             "  Shorten it, or let it be cut with truncation=True."
         )
-
-    # -- outputs -----------------------------------------------------------------------------------
 
     def continued(self, given_ids: Sequence[int], given_text: str, text: str) -> list[int]:
         """(L,) ids of ``text``, beginning with ``given_ids``.
@@ -337,8 +327,6 @@ class TextCodec(abc.ABC):
         before = self._output_frame().before
         return before[0] if before and before[0] not in self.start_ids else None
 
-    # -- tokens ------------------------------------------------------------------------------------
-
     def token_texts(self, ids: Sequence[int], side: str) -> TokenTexts:
         """How ids are shown (``Pieces.texts``)."""
         return self.pieces.texts(ids, side)
@@ -358,8 +346,6 @@ class TextCodec(abc.ABC):
                 raise invalid("token", token, f"a piece of the vocabulary of {self.model_name}")
             ids.append(int(found))
         return ids
-
-    # -- baselines ---------------------------------------------------------------------------------
 
     def baseline_id(self, baseline: str | int, side: str) -> int:
         """The id that a baseline stands for: see ``ModelAdapter.baseline_ids``.

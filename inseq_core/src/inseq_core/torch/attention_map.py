@@ -161,8 +161,6 @@ def run_sides(adapter: TorchAdapter, batch: TokenBatch) -> Tensor:
     return logits
 
 
-# -- finding -----------------------------------------------------------------------------------------
-
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Met:
@@ -276,8 +274,6 @@ def _block_names(model: nn.Module, ran: list[str]) -> list[str]:
             best = members
     return best
 
-
-# -- proving -----------------------------------------------------------------------------------------
 
 
 def _check_counts(adapter: TorchAdapter, found: AttentionMap) -> None:

@@ -93,7 +93,8 @@ def _baseline_ids(ctx: TorchContext, ids: np.ndarray, side: str, baseline: str |
         own = text.source_ids if side == "source" and text.source_ids is not None else text.target_ids
         if len(text_ids) != len(own):
             raise InvalidArgumentError(
-                f"baseline = {baseline!r} has {len(text_ids)} tokens, the {side} has {len(own)}: a baseline text needs one "
+                f"baseline = {baseline!r} has {len(text_ids)} tokens, the {side} has {len(own)}: a baseline "
+                f"text needs one "
                 "token for each of the input's."
             )
         width = min(ids.shape[1], len(text_ids))

@@ -87,7 +87,8 @@ def layer_output(
         )
     if tap.output.dim() != 3 or tap.output.shape[:2] != (len(ctx.batch), width):
         raise InvalidArgumentError(
-            f"target_layer {name!r} gives {tuple(tap.output.shape)}, expected (B, L, D) = ({len(ctx.batch)}, {width}, …)."
+            f"target_layer {name!r} gives {tuple(tap.output.shape)}, expected (B, L, D) = ({len(ctx.batch)}, "
+            f"{width}, …)."
         )
     return LayerPoint(name=name, module=module, side=side), tap.output.detach()
 

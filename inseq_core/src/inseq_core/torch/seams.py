@@ -2,8 +2,8 @@
 
 Everything here is a ``with`` block that leaves the model as it found it, also after an exception.
 
-- *output seam*: the output of a module is captured or replaced. On the token-embedding module it is the embedding seam: the
-  model is fed ids, so scaling, positions and per-layer embeddings stay its own business;
+- *output seam*: the output of a module is captured or replaced. On the token-embedding module it is the
+  embedding seam: the model is fed ids, so scaling, positions and per-layer embeddings stay its own business;
 - *head seam*: the output head sees the hidden states of the wanted rows only, detached from the body;
 - *quiet*: parameters without gradients, modules in eval mode.
 
@@ -36,7 +36,8 @@ class OutputTap:
 def output_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterator[OutputTap]:
     """Capture the output (B, L, D) of a module, or put ``replacement`` in its place.
 
-    On a token-embedding module this is the embedding seam. Where a module returns a tuple, its first tensor is meant.
+    On a token-embedding module this is the embedding seam. Where a module returns a tuple, its first tensor
+    is meant.
 
     Raises:
         SelfCheckError: the replacement has another shape than what the model asked for.
@@ -51,7 +52,8 @@ def output_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterato
             return None
         if first.shape != replacement.shape:
             raise SelfCheckError(
-                f"{type(module).__name__} gave {tuple(first.shape)}, its replacement has {tuple(replacement.shape)}."
+                f"{type(module).__name__} gave {tuple(first.shape)}, its replacement has "
+                f"{tuple(replacement.shape)}."
             )
         tap.output = replacement.to(first.dtype)
         return tap.output if isinstance(output, Tensor) else (tap.output, *output[1:])
@@ -66,7 +68,9 @@ def output_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterato
 
 @attrs.define(eq=False)
 class HeadTap:
-    """What passed the head seam: the hidden states (R, D) of the rows on the body's graph, and their detached copy."""
+    """What passed the head seam: the hidden states (R, D) of the rows on the body's graph, and their detached
+    copy.
+    """
 
     hidden: Tensor | None = None
     detached: Tensor | None = None
@@ -75,7 +79,8 @@ class HeadTap:
 
 @contextmanager
 def head_seam(module: nn.Module, sequence: Tensor, position: Tensor, graph: bool) -> Iterator[HeadTap]:
-    """Let the output head see only the rows ``hidden[sequence, position]``: it is given (R, 1, D) instead of (B, L, D).
+    """Let the output head see only the rows ``hidden[sequence, position]``: it is given (R, 1, D) instead of
+    (B, L, D).
 
     Args:
         graph: detach the rows and record the head's graph from the detached copy on.
@@ -129,8 +134,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def differentiable_attention() -> Iterator[None]:
     """Scaled dot-product attention by plain matrix products.
 
-    Its backward then has batching rules for ``is_grads_batched`` and second derivatives, which the fused kernels lack;
-    for batched cotangents on a CPU it is also as fast as they are.
+    Its backward then has batching rules for ``is_grads_batched`` and second derivatives, which the fused
+    kernels lack; for batched cotangents on a CPU it is also as fast as they are.
     """
     with sdpa_kernel(SDPBackend.MATH):
         yield
@@ -140,8 +145,9 @@ def differentiable_attention() -> Iterator[None]:
 def dropping(model: nn.Module) -> Iterator[int]:
     """Whatever drops something in training does so inside the block; everything else is in eval mode.
 
-    Models drop by modules and by functions that ask their module's mode, so modules are set to training, except those
-    whose mode means something else (normalisation by running statistics). Yields the number of places that drop.
+    Models drop by modules and by functions that ask their module's mode, so modules are set to training,
+    except those whose mode means something else (normalisation by running statistics). Yields the number of
+    places that drop.
     """
     modes = [(m, m.training) for m in model.modules()]
     try:
@@ -154,10 +160,14 @@ def dropping(model: nn.Module) -> Iterator[int]:
 
 
 def _drops(module: nn.Module) -> bool:
-    """Whether a module is a dropout, or holds the rate of one that it applies as a function ("attention_dropout")."""
+    """Whether a module is a dropout, or holds the rate of one that it applies as a function
+    ("attention_dropout").
+    """
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return module.p > 0
-    return any("drop" in name and isinstance(value, float) and value > 0 for name, value in vars(module).items())
+    return any(
+        "drop" in name and isinstance(value, float) and value > 0 for name, value in vars(module).items()
+    )
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The main job from beginning to end, on the embedded translator: ``python -m inseq_demo.walkthrough``.
 
-A sentence is translated, every step of the translation is attributed, and the result is drawn in the terminal and as a page.
+A sentence is translated, every step of the translation is attributed, and the result is drawn in the terminal
+and as a page.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import attrs
 import numpy as np
+
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput
 from inseq_core.model import load_model
 from inseq_core.view import save_html
@@ -27,7 +29,8 @@ class Decision:
     Attributes:
         article, gender: what was written.
         noun: what it stands before.
-        word, share: the source word with the largest share of the step's attribution; the shares of a step sum to 1.
+        word, share: the source word with the largest share of the step's attribution; the shares of a step
+            sum to 1.
         runner_up, runner_up_share: the next.
     """
 
@@ -42,7 +45,8 @@ class Decision:
     def __str__(self) -> str:
         return (
             f"“{self.word}” decided that “{self.noun}” got the {self.gender} article “{self.article}”: "
-            f"{self.share:.0%} of that step's attribution (next: “{self.runner_up}”, {self.runner_up_share:.0%})."
+            f"{self.share:.0%} of that step's attribution (next: “{self.runner_up}”, "
+            f"{self.runner_up_share:.0%})."
         )
 
 

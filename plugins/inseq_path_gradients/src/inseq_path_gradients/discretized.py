@@ -63,7 +63,8 @@ class DiscretizedIntegratedGradients:
     def __attrs_post_init__(self) -> None:
         if self.baseline in ("zero", "mean"):
             raise InvalidArgumentError(
-                f"baseline = {self.baseline!r} is no word: paths of this method end at one. Use 'unk', 'pad', 'mask' or a token."
+                f"baseline = {self.baseline!r} is no word: paths of this method end at one. Use 'unk', "
+                f"'pad', 'mask' or a token."
             )
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:

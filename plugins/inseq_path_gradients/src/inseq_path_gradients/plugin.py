@@ -20,7 +20,8 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
         trailing_axes=("hidden",),
         default_aggregation=("vnorm",),
         passes="n_steps · (number of tokens) forward and backward for each chunk of steps",
-        when="When a baseline sentence of absent words is too far from language. Many times the cost of integrated gradients; "
+        when="When a baseline sentence of absent words is too far from language. Many times the cost of "
+        "integrated gradients; "
         "summed over hidden dimensions it is leave-one-out, which costs a fraction.",
     )
     yield ic.MethodSpec(

@@ -103,6 +103,7 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
         deterministic=False,
         passes="up to num_probes · max_probe_steps versions of the text, for all steps together",
         per_text=True,
-        when="Replacements that look like text, instead of unknown tokens. The attributed function has to be a"
+        when="Replacements that look like text, instead of unknown tokens. The attributed function has to be "
+        "a"
         " probability.",
     )

@@ -106,7 +106,8 @@ class Shapley:
             warnings.warn(
                 f"shapley: {int(is_open.sum())} of {ctx.n_rows} steps did not reach tolerance"
                 f" {self.tolerance:g} within {self.n_samples} permutations (largest standard error"
-                f" {worst.max():.2g} of the largest score).\n  Their standard errors are in sequence_scores; more"
+                f" {worst.max():.2g} of the largest score).\n  Their standard errors are in sequence_scores; "
+                f"more"
                 " n_samples make them smaller.",
                 ApproximationWarning,
                 stacklevel=2,

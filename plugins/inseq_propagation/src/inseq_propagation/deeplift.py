@@ -96,7 +96,8 @@ class LayerDeepLift:
         found = [self._one(ctx, module) for module in modules]
         if len({(point.side, scores.shape) for point, scores, _ in found}) > 1:
             raise InvalidArgumentError(
-                f"target_layer {names}: layers attributed together need the same side and width; attribute them one by one."
+                f"target_layer {names}: layers attributed together need the same side and width; attribute "
+                f"them one by one."
             )
         point = found[0][0]
         scores = torch.stack([s for _, s, _ in found], dim=2) if several else found[0][1]

@@ -218,7 +218,14 @@ def _table() -> dict[Any, Reading]:
                  "hardtanh", "hardsigmoid", "logsigmoid", "softsign", "tanh", "sigmoid"):  # fmt: skip
         table[getattr(F, name)] = _elementwise
     table[Tensor.__pow__] = _power
-    for function in (*ELEMENTWISE_PRODUCTS, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm):
+    for function in (
+        *ELEMENTWISE_PRODUCTS,
+        torch.matmul,
+        Tensor.matmul,
+        Tensor.__matmul__,
+        torch.bmm,
+        Tensor.bmm,
+    ):
         table[function] = _product
     for function in (torch.div, torch.true_divide, Tensor.div, Tensor.true_divide, Tensor.__truediv__):
         table[function] = _quotient

@@ -22,8 +22,10 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
         complete=True,
         additive=True,
         passes="1 forward and 1 batched backward of twice the batch for each chunk of steps",
-        when="Scores that add up at the cost of two gradients. Rules: activations by Δout/Δin; products of two varying factors "
-        "(gates, attention) by the mean of the other factor; softmax and normalisations by both; linear layers by their "
+        when="Scores that add up at the cost of two gradients. Rules: activations by Δout/Δin; products of "
+        "two varying factors "
+        "(gates, attention) by the mean of the other factor; softmax and normalisations by both; linear "
+        "layers by their "
         "weights. Not complete on mixtures of experts, whose routing jumps: look at the deltas.",
     )
     yield ic.MethodSpec(

@@ -59,9 +59,10 @@ class Rescale:
         vanishes;
     - products of two varying factors: Δ(ab) = ā Δb + b̄ Δa with the mean of each factor over input and
         reference, exact;
-    - a vector times one number (normalisations): Δ(x s) = s̃ Δx + x̃ Δs with s̃ the harmonic mean of the scale and x̃ the mean of x
-      weighted with the scale. As complete as the plain means, but finite where a reference of zeros makes its scale huge: plain
-      means would send on two terms that are a thousand times their sum, at every layer;
+    - a vector times one number (normalisations): Δ(x s) = s̃ Δx + x̃ Δs with s̃ the harmonic mean of the
+      scale and x̃ the mean of x weighted with the scale. As complete as the plain means, but finite where a
+      reference of zeros makes its scale huge: plain means would send on two terms that are a thousand times
+          their sum, at every layer;
     - softmax: exp by the elementwise rule, then the product with the reciprocal of the sum;
     - normalisation: centring (linear), the mean square, its inverse root and the product by the rules above.
 
@@ -90,14 +91,20 @@ class Rescale:
         return value + fn(zero(a), mean_b) + fn(mean_a, zero(b))
 
     def scaled(self, x: Tensor, scale: Tensor) -> Tensor:
-        """The vector is multiplied by the harmonic mean of the scale, the scale by the weighted mean of the vector."""
+        """The vector is multiplied by the harmonic mean of the scale, the scale by the weighted mean of the
+        vector.
+        """
         with torch.no_grad():
             value = x * scale
             (x_now, x_then), (now, then) = halves(x), halves(scale)
-            share = then.abs() / (now.abs() + then.abs()).clamp_min(torch.finfo(scale.dtype).tiny)  # of the input's scale
+            share = then.abs() / (now.abs() + then.abs()).clamp_min(
+                torch.finfo(scale.dtype).tiny
+            )  # of the input's scale
             mean_scale = share * now + (1 - share) * then
             mean_x = share * x_then + (1 - share) * x_now
-        return value + zero(x) * torch.cat([mean_scale, mean_scale]) + torch.cat([mean_x, mean_x]) * zero(scale)
+        return (
+            value + zero(x) * torch.cat([mean_scale, mean_scale]) + torch.cat([mean_x, mean_x]) * zero(scale)
+        )
 
     def softmax(self, x: Tensor, dim: int) -> Tensor:
         """exp(x - logsumexp(x)): the difference is linear, exp by the elementwise rule.
