@@ -375,8 +375,8 @@ def _by_head(x: Tensor, batch: int) -> Tensor:
         return x.expand(batch, *x.shape[1:])
     if x.dim() < 3 or (x.shape[0] % batch if x.dim() == 3 else x.shape[0] != batch):
         raise SelfCheckError(
-            f"An attention product has an operand of shape {tuple(x.shape)}, which does not divide into {batch} "
-            "sequences and heads. Please report the model class."
+            f"An attention product has an operand of shape {tuple(x.shape)}, which does not divide into "
+            f"{batch} sequences and their heads. Please report the model class."
         )
     return x.reshape(batch, -1, x.shape[-2], x.shape[-1])
 

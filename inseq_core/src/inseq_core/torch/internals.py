@@ -17,10 +17,10 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from inseq_core.errors import SelfCheckError
+from inseq_core.errors import CapabilityError, SelfCheckError
 from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass
-from inseq_core.torch.attention_map import AttentionMap, attention_map, watching_attention
+from inseq_core.torch.attention_map import AttentionMap, attention_map, block_map, watching_attention
 from inseq_core.torch.attention_seam import AttentionHandler, AttentionProduct
 from inseq_core.torch.gradients import batched_vjp, row_cotangents
 
@@ -129,8 +129,17 @@ def with_hidden(output: Any, states: Tensor) -> Any:
 
 @contextmanager
 def watching_blocks(ctx: TorchContext, handler: Callable[[LayerStates], Tensor | None]) -> Iterator[None]:
-    """Every pass inside the block shows what the model's blocks give; the handler may return other states."""
-    found = context_map(ctx)
+    """Every pass inside the block shows what the model's blocks give; the handler may return other states.
+
+    Raises:
+        CapabilityError: the model's layers are in no list of modules.
+    """
+    found = block_map(ctx.adapter, ctx.batch)
+    if not found.target.blocks:
+        raise CapabilityError(
+            f"{ctx.adapter.profile.name} ({ctx.adapter.profile.model_class}) keeps its layers in no list of "
+            "modules, so they cannot be told apart.\n  Use layer methods with a module's name."
+        )
 
     def hook(kind: str, layer: int) -> Callable[[nn.Module, Any, Any], Any]:
         def after(_module: nn.Module, _args: Any, output: Any) -> Any:

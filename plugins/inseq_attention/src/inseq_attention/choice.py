@@ -74,7 +74,7 @@ def indices(name: str, choice: Choice, size: int, what: str) -> list[int]:
         start, end = choice[0], choice[1]
         _check_range(name, choice, [start], size, what)
         _check_range(name, choice, [end - 1 if end > 0 else end], size, what)
-        start, end = start % size, end if end > 0 else end + size
+        start, end = start % size, end if end >= 0 else end + size
         if start >= end:
             raise invalid(name, choice, f"a span (start, end) with start before end, among {size} {what}")
         return list(range(start, end))
