@@ -45,8 +45,8 @@ def make(name: str, folder: Path) -> Path:
         model = AutoModelForCausalLM.from_config(config)
     elif name == "llama":
         config = LlamaConfig(
-            vocab_size=size, hidden_size=256, intermediate_size=688, num_hidden_layers=6, num_attention_heads=8,
-            num_key_value_heads=8, initializer_range=0.06, **ids,
+            vocab_size=size, hidden_size=256, intermediate_size=688, num_hidden_layers=6,
+            num_attention_heads=8, num_key_value_heads=8, initializer_range=0.06, **ids,
         )  # fmt: skip
         model = AutoModelForCausalLM.from_config(config)
     else:

@@ -58,8 +58,8 @@ def main() -> None:
         if options.only not in label.replace(" ", ""):
             continue
         inputs, outputs = texts(name, prompt, generated)
-        case = {"path": str(make(name, options.models)), "method": method, "inputs": inputs, "outputs": outputs,
-                "arguments": arguments, "scores": True}  # fmt: skip
+        case = {"path": str(make(name, options.models)), "method": method, "inputs": inputs,
+                "outputs": outputs, "arguments": arguments, "scores": True}  # fmt: skip
         runs: tuple[list, list] = ([], [])
         for repeat in range(options.repeats + 1):
             for worker, kept in zip((ours, theirs), runs, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_discretized_scores_are_the_papers_sum() -> None:
     length = int(ctx.grid.position[row])
     path = [p.target[:1, :length] for p in method._path(ctx)]
     expected = torch.zeros_like(path[0])
-    for here, there in zip(path, path[1:], strict=False):
+    for here, there in itertools.pairwise(path):
         at = here.clone().requires_grad_()
         expected += torch.autograd.grad(prefix_score(ctx, row)([at]), at)[0] * (there - here)
 

@@ -1,0 +1,1 @@
+"""Frozen records: what the rooms above hand to each other, in numpy."""

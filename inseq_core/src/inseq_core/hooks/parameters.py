@@ -84,7 +84,7 @@ def documented(docstring: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def _entries(docstring: str, matches: list[re.Match[str]]) -> list[re.Match[str]]:
-    """The matches that begin an entry; "entries of the axis: one index" begins none where ``axis`` has a line."""
+    """The matches that begin an entry; "entries of the axis: one index" begins none if ``axis`` has a line."""
 
     def leads(match: re.Match[str]) -> bool:
         return not docstring[docstring.rfind("\n", 0, match.start()) + 1 : match.start()].strip()

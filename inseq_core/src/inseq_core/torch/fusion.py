@@ -24,12 +24,12 @@ from torch.overrides import TorchFunctionMode
 CHAIN = "_inseq_chain"
 
 UNARY_NAMES = (
-    "tanh", "sigmoid", "exp", "exp2", "expm1", "erf", "rsqrt", "sqrt", "reciprocal", "square", "log", "log1p", "log2", "abs",
-    "relu", "cos", "sin", "neg", "negative",
+    "tanh", "sigmoid", "exp", "exp2", "expm1", "erf", "rsqrt", "sqrt", "reciprocal", "square", "log",
+    "log1p", "log2", "abs", "relu", "cos", "sin", "neg", "negative",
 )  # fmt: skip
 ACTIVATION_NAMES = (
-    "gelu", "silu", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "softplus", "mish", "hardswish", "hardtanh",
-    "hardsigmoid", "logsigmoid", "softsign", "tanh", "sigmoid",
+    "gelu", "silu", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "softplus", "mish", "hardswish",
+    "hardtanh", "hardsigmoid", "logsigmoid", "softsign", "tanh", "sigmoid",
 )  # fmt: skip
 CLAMP_NAMES = ("clamp", "clamp_min", "clamp_max", "clip")
 

@@ -90,7 +90,7 @@ class NeighbourGraph:
                 and rows.shape == (len(tokens), width)
                 and rows.dtype.kind == tokens.dtype.kind == "i"
             )
-            if fits and rows.size and 0 <= rows.min() and rows.max() < size:
+            if fits and rows.size and rows.min() >= 0 and rows.max() < size:
                 self._rows = {int(t): row for t, row in zip(tokens, rows, strict=True)}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return  # a cache that cannot be read is made again

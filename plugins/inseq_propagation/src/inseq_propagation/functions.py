@@ -209,13 +209,13 @@ def _pair_product(rules: RuleSet, fn: Any, a: Tensor, b: Tensor, a_varies: bool,
 def _table() -> dict[Any, Reading]:
     table: dict[Any, Reading] = {}
     function: Any
-    for name in ("tanh", "sigmoid", "exp", "erf", "rsqrt", "sqrt", "reciprocal", "square", "log", "log1p", "expm1", "abs",
-                 "clamp", "clamp_min", "clamp_max", "clip", "relu", "cos", "sin", "exp2", "log2", "pow"):  # fmt: skip
+    for name in ("tanh", "sigmoid", "exp", "erf", "rsqrt", "sqrt", "reciprocal", "square", "log", "log1p",
+                 "expm1", "abs", "clamp", "clamp_min", "clamp_max", "clip", "relu", "cos", "sin", "exp2", "log2", "pow"):  # fmt: skip
         for owner in (torch, Tensor):
             if hasattr(owner, name):
                 table[getattr(owner, name)] = _power if name == "pow" else _elementwise
-    for name in ("gelu", "silu", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "softplus", "mish", "hardswish",
-                 "hardtanh", "hardsigmoid", "logsigmoid", "softsign", "tanh", "sigmoid"):  # fmt: skip
+    for name in ("gelu", "silu", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "softplus", "mish",
+                 "hardswish", "hardtanh", "hardsigmoid", "logsigmoid", "softsign", "tanh", "sigmoid"):  # fmt: skip
         table[getattr(F, name)] = _elementwise
     table[Tensor.__pow__] = _power
     for function in (
@@ -230,8 +230,8 @@ def _table() -> dict[Any, Reading]:
     for function in (torch.div, torch.true_divide, Tensor.div, Tensor.true_divide, Tensor.__truediv__):
         table[function] = _quotient
     table[Tensor.__rtruediv__] = _reversed_quotient
-    for function in (torch.max, torch.min, torch.maximum, torch.minimum, Tensor.max, Tensor.min, Tensor.maximum,
-                     Tensor.minimum):  # fmt: skip
+    for function in (torch.max, torch.min, torch.maximum, torch.minimum, Tensor.max, Tensor.min,
+                     Tensor.maximum, Tensor.minimum):  # fmt: skip
         table[function] = _extreme
     table[torch.einsum] = _einsum
     table[torch.baddbmm] = table[Tensor.baddbmm] = _fused_product

@@ -25,8 +25,8 @@ PAIRED = "_inseq_paired"
 VARIES = "_inseq_varies"
 
 RESHAPES = frozenset({
-    Tensor.view, Tensor.reshape, torch.reshape, Tensor.flatten, torch.flatten, Tensor.unflatten, torch.unflatten,
-    Tensor.view_as, Tensor.reshape_as, Tensor.squeeze, torch.squeeze,
+    Tensor.view, Tensor.reshape, torch.reshape, Tensor.flatten, torch.flatten, Tensor.unflatten,
+    torch.unflatten, Tensor.view_as, Tensor.reshape_as, Tensor.squeeze, torch.squeeze,
 })  # fmt: skip
 """Functions that may fold other axes into the leading one or out of it; its halves stay halves."""
 
@@ -43,12 +43,18 @@ SELECTS = frozenset(
 )
 
 ALONG = frozenset({
-    torch.cat, torch.concat, torch.stack, torch.split, Tensor.split, torch.chunk, Tensor.chunk, torch.flip, Tensor.flip,
-    torch.roll, Tensor.roll, torch.sort, Tensor.sort, torch.cumsum, Tensor.cumsum, Tensor.narrow, torch.narrow,
-    torch.repeat_interleave, Tensor.repeat_interleave, torch.unbind, Tensor.unbind, torch.gather, Tensor.gather,
-    Tensor.unsqueeze, torch.unsqueeze,
+    torch.cat, torch.concat, torch.stack, torch.split, Tensor.split, torch.chunk, Tensor.chunk, torch.flip,
+    Tensor.flip, torch.roll, Tensor.roll, torch.sort, Tensor.sort, torch.cumsum, Tensor.cumsum,
+    Tensor.narrow, torch.narrow, torch.repeat_interleave, Tensor.repeat_interleave, torch.unbind,
+    Tensor.unbind, torch.gather, Tensor.gather, Tensor.unsqueeze, torch.unsqueeze,
 })  # fmt: skip
 """Functions along an axis: they keep the halves unless it is the leading one."""
+
+AXIS_LAST = frozenset({
+    torch.split, Tensor.split, torch.chunk, Tensor.chunk, torch.roll, Tensor.roll, torch.repeat_interleave,
+    Tensor.repeat_interleave,
+})  # fmt: skip
+"""Those of them whose axis is the third argument; it is the second of the others."""
 
 REPEATS = frozenset({Tensor.repeat, torch.tile, Tensor.tile})
 
@@ -184,8 +190,7 @@ def keeps_pairs(
         )
         return bool(order[0] in (0, -first.dim()))
     if func in ALONG:
-        position = 2 if func in (torch.split, Tensor.split, torch.chunk, Tensor.chunk, torch.roll, Tensor.roll,
-                                 torch.repeat_interleave, Tensor.repeat_interleave) else 1  # fmt: skip
+        position = 2 if func in AXIS_LAST else 1
         axis = kwargs.get("dim", args[position] if len(args) > position else 0)
         rank = first.dim() + (func in (torch.stack, Tensor.unsqueeze, torch.unsqueeze))
         several = axis if isinstance(axis, (tuple, list)) else [axis]
