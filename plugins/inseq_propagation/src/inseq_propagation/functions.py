@@ -209,13 +209,17 @@ def _pair_product(rules: RuleSet, fn: Any, a: Tensor, b: Tensor, a_varies: bool,
 def _table() -> dict[Any, Reading]:
     table: dict[Any, Reading] = {}
     function: Any
-    for name in ("tanh", "sigmoid", "exp", "erf", "rsqrt", "sqrt", "reciprocal", "square", "log", "log1p",
-                 "expm1", "abs", "clamp", "clamp_min", "clamp_max", "clip", "relu", "cos", "sin", "exp2", "log2", "pow"):  # fmt: skip
+    for name in (
+        "tanh", "sigmoid", "exp", "erf", "rsqrt", "sqrt", "reciprocal", "square", "log", "log1p", "expm1",
+        "abs", "clamp", "clamp_min", "clamp_max", "clip", "relu", "cos", "sin", "exp2", "log2", "pow",
+    ):  # fmt: skip
         for owner in (torch, Tensor):
             if hasattr(owner, name):
                 table[getattr(owner, name)] = _power if name == "pow" else _elementwise
-    for name in ("gelu", "silu", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "softplus", "mish",
-                 "hardswish", "hardtanh", "hardsigmoid", "logsigmoid", "softsign", "tanh", "sigmoid"):  # fmt: skip
+    for name in (
+        "gelu", "silu", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "softplus", "mish",
+        "hardswish", "hardtanh", "hardsigmoid", "logsigmoid", "softsign", "tanh", "sigmoid",
+    ):  # fmt: skip
         table[getattr(F, name)] = _elementwise
     table[Tensor.__pow__] = _power
     for function in (
