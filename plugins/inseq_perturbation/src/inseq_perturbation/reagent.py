@@ -198,7 +198,7 @@ class ReagentRun:
             replaced: (F,). choice: (F,) which of the candidates stand in for each.
         """
         text = self.ctx.batch.texts[0]
-        ids: dict[str, IntArray] = {}
+        ids: dict[str, Any] = {}
         for side, members in self.members.items():
             own = text.source_ids if side == "source" and text.source_ids is not None else text.target_ids
             new = own.copy()
