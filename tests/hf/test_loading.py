@@ -15,6 +15,7 @@ from huggingface_hub import errors as hub_errors
 from support.hf_adapters import PROMPTS, forced, plain_logits
 from support.tiny_models import save_tiny, tiny_model, tiny_tokenizer
 
+import inseq
 from inseq_core.data.batch import TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.errors import (
@@ -58,6 +59,21 @@ def test_a_saved_model_is_loaded_whole(name, tmp_path):
     assert adapter.is_encoder_decoder == (name not in ("gpt2", "llama"))
     assert adapter.profile.name == name
     assert not any(m.training for m in adapter.model.modules())
+
+
+def test_every_option_of_loading_is_one_of_load_model(folder):
+    """The front door hands on what the adapter takes."""
+    options = {
+        "device": "cpu",
+        "dtype": "float64",
+        "tokenizer": folder,
+        "model_kwargs": {},
+        "tokenizer_kwargs": {},
+    }
+
+    model = inseq.load_model(str(folder), **options)
+
+    assert (model.device, model.info["dtype"]) == ("cpu", "float64")
 
 
 def test_a_path_object_and_a_home_folder_are_paths(folder, monkeypatch):

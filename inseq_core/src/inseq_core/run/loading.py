@@ -5,6 +5,7 @@ Names and arguments are checked before anything is loaded.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,7 +36,8 @@ def load_adapter(
     location, entry = _find_framework(model, framework)
     load = entry.load()
     loader = Taker.of(f"framework {entry.name!r}", load, "", {})
-    loader = attrs.evolve(loader, parameters=loader.parameters[1:])  # the first is the model
+    first = next(iter(inspect.signature(load).parameters))  # the model itself
+    loader = attrs.evolve(loader, parameters=tuple(p for p in loader.parameters if p.name != first))
     if method is None:
         (options,) = share_out(WHERE, keywords, [loader], OWN)
         return _loaded(load, model, location, options), {}
