@@ -1,7 +1,8 @@
-"""Vectors of words in their context, from any encoder of transformers: what an alignment of two texts rests on.
+"""Vectors of words in their context, from any encoder of transformers: what an alignment of two texts rests
+on.
 
-The words are read as one text; a word's vector is the mean of its pieces' states two thirds up the encoder, where
-words of the same meaning are most alike (Jalili Sabet et al. 2020, figure 3).
+The words are read as one text; a word's vector is the mean of its pieces' states two thirds up the encoder,
+where words of the same meaning are most alike (Jalili Sabet et al. 2020, figure 3).
 Axes: n words, P pieces, D hidden.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from inseq_core.errors import InvalidArgumentError, ModelLoadError, invalid
+from inseq_core.torch import seams
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -30,13 +32,13 @@ class WordEncoder:
     layer: int
 
     def __call__(self, words: Sequence[str]) -> np.ndarray:
-        """(n, D); zeros for words that the tokenizer does not show, or that are beyond the encoder's length."""
+        """(n, D); zeros for words that the tokenizer does not show, and beyond the encoder's length."""
         ids, owners = self._read(words)
         limit = min(getattr(self.tokenizer, "model_max_length", 512), 100_000)
         limit = min(limit, getattr(self.model.config, "max_position_embeddings", limit) or limit)
         ids, owners = ids[:limit], owners[:limit]
         device = next(self.model.parameters()).device
-        with torch.no_grad():
+        with torch.no_grad(), seams.evaluating(self.model):
             output = self.model(input_ids=torch.tensor([ids], device=device), output_hidden_states=True)
         states = output.hidden_states[self.layer][0].float().cpu().numpy()  # (P, D)
         sums, counts = np.zeros((len(words), states.shape[1])), np.zeros(len(words))
@@ -69,7 +71,8 @@ def word_encoder(encoder: Any) -> Callable[[Sequence[str]], np.ndarray]:
     """An encoder by its name or folder, as a pair (model, tokenizer), or as sentence-transformers loads it.
 
     Raises:
-        ModelLoadError: no such encoder. InvalidArgumentError: something else, or a model without hidden states.
+        ModelLoadError: no such encoder. InvalidArgumentError: something else, or a model without hidden
+            states.
     """
     if isinstance(encoder, str):
         model, tokenizer = _loaded(encoder)
@@ -81,14 +84,18 @@ def word_encoder(encoder: Any) -> Callable[[Sequence[str]], np.ndarray]:
         model, tokenizer = None, None
     if not callable(getattr(model, "forward", None)) or not callable(tokenizer):
         raise invalid(
-            "contrast_aligner", encoder, "the name of an encoder, a pair (model, tokenizer), or a sentence encoder"
+            "contrast_aligner",
+            encoder,
+            "the name of an encoder, a pair (model, tokenizer), or a sentence encoder",
         )
     if getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     layers = getattr(model.config, "num_hidden_layers", None)
     if not layers:
-        raise InvalidArgumentError(f"{type(model).__name__} does not say how many layers it has: it is no encoder.")
-    return WordEncoder(model=model.eval(), tokenizer=tokenizer, layer=round(2 * layers / 3))
+        raise InvalidArgumentError(
+            f"{type(model).__name__} does not say how many layers it has: it is no encoder."
+        )
+    return WordEncoder(model=model, tokenizer=tokenizer, layer=round(2 * layers / 3))
 
 
 def _loaded(name: str) -> tuple[Any, Any]:

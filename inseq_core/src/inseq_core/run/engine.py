@@ -19,6 +19,7 @@ from inseq_core.contracts.memory import in_parts, middle
 from inseq_core.contracts.removal import RemovalWay
 from inseq_core.data.batch import EncodedText, IntArray
 from inseq_core.data.output import FeatureAttributionOutput
+from inseq_core.errors import NonFiniteScoreError
 from inseq_core.hooks import get_host
 from inseq_core.run.assemble import Ledger
 from inseq_core.run.features import feature_set
@@ -29,7 +30,7 @@ from inseq_core.run.provenance import spent, told_warnings
 from inseq_core.run.request import AttributeRequest
 from inseq_core.run.results import results
 from inseq_core.run.rows import RowSet
-from inseq_core.run.score import over_spans, prepare_functions, step_call, step_scores
+from inseq_core.run.score import check_attributed, over_spans, prepare_functions, step_call, step_scores
 
 Spans = Sequence[tuple[int, int]]
 
@@ -87,7 +88,12 @@ def _attribute(rows: RowSet, ledger: Ledger, advance: Advance) -> None:
         part = rows.take(chosen)
         _LOG.debug("%d steps of %d texts, prefix %d", len(part), len(part.batch), part.grid.prefix_length)
         ctx = adapter.context(_context(part, ledger))
-        ledger.put(part, ctx, request.method.instance.attribute(ctx))
+        output = request.method.instance.attribute(ctx)
+        try:
+            ledger.put(part, ctx, output)
+        except NonFiniteScoreError:
+            check_attributed(request, part, ctx)  # names the function, if it began there
+            raise
         advance(len(part))
 
     def cut(chosen: IntArray) -> tuple[IntArray, IntArray] | None:

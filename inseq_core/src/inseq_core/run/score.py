@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from inseq_core.aggregate.functions import find_function
+from inseq_core.contracts.context import AttributionContext
 from inseq_core.contracts.memory import in_parts
 from inseq_core.contracts.step_function import Prepared, StepCall, StepFunctionArgs
 from inseq_core.data.batch import EncodedText
@@ -114,12 +115,41 @@ def over_spans(
     }
 
 
-def check_finite(request: AttributeRequest, rows: RowSet, what: str, is_finite: np.ndarray) -> None:
+def check_attributed(request: AttributeRequest, rows: RowSet, ctx: AttributionContext) -> None:
+    """Refuse NaN and infinity of the attributed function on the texts as they are, and say if they are its
+    own.
+
+    Raises:
+        NonFiniteScoreError: some of its values are not finite.
+    """
+    adapter, scored = request.adapter, rows.grid.scored
+    output = adapter.forward_rows(rows.prefix, scored)
+    is_finite = np.isfinite(adapter.to_numpy(request.attributed(ctx.args(output, rows.prefix, scored))))
+    logits = adapter.to_numpy(output.logits)[:, 0, :]
+    # a token may be forbidden (-inf), but something has to be possible, and nothing certain beyond all
+    # numbers
+    is_sound = ~np.isnan(logits).any(axis=1) & np.isfinite(logits.max(axis=1))
+    by_token = RowSet(batch=rows.batch, grid=scored)
+    is_own = bool(is_sound[~is_finite].all())
+    name = f"The attributed function {request.attributed.name!r}"
+    check_finite(request, by_token, name, is_finite, _OF_ITSELF if is_own else None)
+
+
+_OF_ITSELF = (
+    "The model's logits are sound there, so it comes from the function: a division by zero, a logarithm of "
+    "zero?"
+)
+
+
+def check_finite(
+    request: AttributeRequest, rows: RowSet, what: str, is_finite: np.ndarray, advice: str | None = None
+) -> None:
     """Refuse NaN and infinity, naming the first step that has one.
 
     Args:
         what: whose numbers they are ("step score 'entropy'").
         is_finite: (R,) whether all numbers of a row are.
+        advice: what to do about it, where something better is known than to load the model otherwise.
 
     Raises:
         NonFiniteScoreError: some are not.
@@ -129,13 +159,13 @@ def check_finite(request: AttributeRequest, rows: RowSet, what: str, is_finite: 
         return
     row = int(bad[0])
     sequence, position = int(rows.grid.sequence[row]), int(rows.grid.position[row])
-    target = int(rows.grid.target_ids[row])
-    token = request.adapter.token_texts([target], "target").tokens[0]
+    token = request.adapter.token_texts([int(rows.grid.target_ids[row])], "target").tokens[0]
+    advice = advice or (
+        f"The model ({request.profile.name}, {request.profile.dtype}) may overflow: load it in float32 or "
+        "bfloat16, or explain another function."
+    )
     raise NonFiniteScoreError(
         f"{what} is NaN or infinite at {len(bad)} of {len(rows)} steps, first for the token {token!r} at "
-        f"target"
-        f" position {position} of text {rows.batch.origin[sequence]}.\n"
-        f"  The model ({request.profile.name}, {request.profile.dtype}) may overflow: load it in float32 or "
-        f"bfloat16,"
-        " or explain another function."
+        f"target "
+        f"position {position} of text {rows.batch.origin[sequence]}.\n  {advice}"
     )

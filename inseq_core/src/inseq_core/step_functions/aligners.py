@@ -29,7 +29,7 @@ OWN = ("embeddings", "identity")
 WordVectors = Callable[[Sequence[str]], Any]
 """The words of a text -> (n, D) vectors."""
 
-ORDER_WEIGHT = 0.3
+ORDER_WEIGHT = 0.2
 """What a word loses in similarity, at most, for standing elsewhere than the best alignment without crossings
 says.
 """
@@ -85,6 +85,17 @@ def check_aligner(aligner: Any) -> None:
     )
 
 
+def loaded_aligner(adapter: ModelAdapter, aligner: Any) -> Any:
+    """An encoder by name or object as the function that it is; anything else as it is.
+
+    Raises:
+        ModelLoadError: no such encoder. CapabilityError: the framework has no encoders.
+    """
+    if aligner is None or aligner in OWN or _is_function(aligner):
+        return aligner
+    return adapter.word_encoder(aligner)
+
+
 def align(adapter: ModelAdapter, a_ids: Sequence[int], b_ids: Sequence[int], aligner: Any = None) -> Pairs:
     """Pairs of positions of two texts' tokens.
 
@@ -105,7 +116,7 @@ def align(adapter: ModelAdapter, a_ids: Sequence[int], b_ids: Sequence[int], ali
                 raise
             return identical(a_ids, b_ids)
     else:
-        encode = aligner if _is_function(aligner) else adapter.word_encoder(aligner)
+        encode = loaded_aligner(adapter, aligner)
         vectors = _vectors(encode, a.texts), _vectors(encode, b.texts)
     words = word_pairs(similarity(*vectors))
     return tuple(_token_pairs(a, b, words)) + _ends(adapter, a_ids, b_ids)

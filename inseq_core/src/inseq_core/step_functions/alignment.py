@@ -34,6 +34,7 @@ def as_alignments(value: Any, n_texts: int) -> tuple[Alignment, ...]:
         InvalidArgumentError: something else, or another number of texts.
     """
     name = "contrast_targets_alignments"
+    value = value.tolist() if hasattr(value, "tolist") else value
     if value is None or value == AUTO:
         return (value,) * n_texts
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
@@ -65,7 +66,7 @@ def _is_pair(value: Any) -> bool:
 def _pairs(value: Any) -> Pairs:
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise invalid("contrast_targets_alignments", value, _EXPECTED)
-    pairs = list(value)
+    pairs = [pair.tolist() if hasattr(pair, "tolist") else pair for pair in value]
     for pair in pairs:
         if not _is_pair(pair) or min(pair) < 0:
             raise invalid("contrast_targets_alignments", pair, "a pair of positions, counted from 0")

@@ -18,7 +18,7 @@ from inseq_core.contracts.step_function import StepCall
 from inseq_core.data.batch import EncodedText, IntArray, as_ids
 from inseq_core.data.texts import InputText, as_inputs, as_texts
 from inseq_core.errors import InvalidArgumentError, TextTooLongError, invalid
-from inseq_core.step_functions.aligners import align, check_aligner
+from inseq_core.step_functions.aligners import align, check_aligner, loaded_aligner
 from inseq_core.step_functions.alignment import (
     AUTO,
     Alignment,
@@ -209,10 +209,11 @@ def contrasts(choice: ContrastChoice, call: StepCall) -> tuple[Contrast, ...]:
         TextTooLongError: an output that does not fit behind another prompt.
     """
     encode = call.encode or (lambda text: call.adapter.encode_input(str(text)))
+    aligner = loaded_aligner(call.adapter, choice.aligner)
     made = []
     for i, draft in enumerate(drafts(choice, call.adapter, call.inputs, encode)):
         name = f"text {i}" if len(call.inputs) > 1 else "the text"
-        made.append(_finished(draft, choice.alignments[i], choice.aligner, call, i, name))
+        made.append(_finished(draft, choice.alignments[i], aligner, call, i, name))
     return tuple(made)
 
 

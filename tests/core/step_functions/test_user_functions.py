@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from inseq_core import errors
+from inseq_core.hooks import get_host, step_functions
+from inseq_core.hooks.registration import register_step_function
+from inseq_core.run.request import find_function
+
+TEXTS = ["the dog", "a woman sees the small cat"]
+
+
+@pytest.fixture
+def register():
+    """``register_step_function`` for the time of a test."""
+    names = []
+
+    def add(fn, name="mine", **fields):
+        names.append(name)
+        return register_step_function(fn, name, **fields)
+
+    yield add
+    for name in names:
+        get_host().step_functions.unregister(name)
+
+
+def scores(model, function, texts=TEXTS, **arguments):
+    """The values of one function at every step of every text."""
+    results = model.attribute(texts, method="dummy", step_scores=[function], **arguments)
+    return [next(iter(result.step_scores.values())) for result in results]
+
+
+def test_the_documented_keyword_form_works_as_it_is_written(lm, register):
+    """What tutorials show: keywords by their names, the rest in ``**kwargs``, own arguments in between."""
+
+    def squared_probability(attribution_model, forward_output, target_ids, power=2, **kwargs):
+        logits = attribution_model.output2logits(forward_output)
+        p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        assert {"decoder_input_ids", "decoder_attention_mask", "is_attributed_fn"} <= set(kwargs)
+        return np.take_along_axis(p, target_ids[:, None], -1)[:, 0] ** power
+
+    register(squared_probability, aggregate_map={"spans": "prod"})
+    found, p = scores(lm, "mine"), scores(lm, "probability")
+    cubed = scores(lm, "mine", power=3)
+
+    for mine, probability, third in zip(found, p, cubed, strict=True):
+        np.testing.assert_allclose(mine, probability**2, rtol=1e-5)  # float32
+        np.testing.assert_allclose(third, probability**3, rtol=1e-5)
+    assert "mine" in step_functions()
+
+
+def test_the_form_with_one_record_is_the_same_function(lm, register):
+    """``fn(args, …)`` is what built-in functions are."""
+
+    def by_record(args, power=1):
+        return find_function("probability").function(args) ** power
+
+    register(by_record)
+
+    for mine, p in zip(scores(lm, "mine", power=2), scores(lm, "probability"), strict=True):
+        np.testing.assert_allclose(mine, p**2, rtol=1e-6)
+
+
+def test_a_function_need_not_be_registered(lm):
+    """A callable will do, under its own name, explained or shown."""
+
+    def last_token_id(decoder_input_ids, **kwargs):
+        return decoder_input_ids[:, -1].astype(float)
+
+    (result,) = lm.attribute("the dog sees", step_scores=[last_token_id], attributed_fn=last_token_id)
+
+    before = [t.id for t in result.target[result.attr_pos_start - 1 : -1]]
+    assert result.step_scores["last_token_id"].tolist() == before
+    assert result.target_attributions is not None
+
+
+def test_prefixes_end_at_the_last_token_before_each_step(lm):
+    """Left-padded, whatever the lengths of texts and prefixes, with a mask that says where."""
+    seen = []
+
+    def look(decoder_input_ids, decoder_attention_mask, target_ids, **kwargs):
+        seen.append((decoder_input_ids, decoder_attention_mask, target_ids))
+        return np.zeros(len(target_ids))
+
+    results = lm.attribute(TEXTS, method="dummy", step_scores=[look])
+    ids, mask, _ = seen[0]
+    rows = [(r, s) for r in results for s in range(r.attr_pos_start, r.attr_pos_end)]
+
+    assert ids.shape == mask.shape == (len(rows), max(s for _, s in rows))
+    for row, (result, s) in enumerate(rows):
+        prefix = [t.id for t in result.target[:s]]
+        assert ids[row, -s:].tolist() == prefix and mask[row].tolist() == [0] * (ids.shape[1] - s) + [1] * s
+
+
+def test_a_function_that_mixes_rows_is_found_out_and_run_row_by_row(lm):
+    """A mean over the batch would make a step's number depend on who else was in the call."""
+
+    def centred(args):
+        return args.logits[:, 5] - args.logits[:, 5].mean()
+
+    with pytest.warns(errors.MeaningWarning, match=r"'centred' mixes rows.*\n.*rowwise=False"):
+        found = scores(lm, centred)
+
+    assert all((values == 0).all() for values in found)
+
+
+@pytest.mark.parametrize("mixed", [np.cumsum, lambda x: np.cumsum(x[::-1])[::-1], np.sort])
+def test_mixing_is_found_from_either_end(lm, mixed):
+    """A running sum leaves its first row as it is, a reversed one its last."""
+
+    def function(args):
+        return mixed(args.logits[:, 5].copy())
+
+    with pytest.warns(errors.MeaningWarning, match="mixes rows"):
+        found = scores(lm, function)
+
+    expected = scores(lm, lambda args: args.logits[:, 5] + 0)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b)
+
+
+def test_a_function_that_says_it_mixes_rows_is_run_row_by_row_in_silence(lm, register, recwarn):
+    """Then it is meant."""
+    register(lambda args: args.logits[:, 5] - args.logits[:, 5].mean(), rowwise=False)
+    found = scores(lm, "mine")
+
+    assert all((values == 0).all() for values in found)
+    assert not [w for w in recwarn if issubclass(w.category, errors.InseqWarning)]
+
+
+def test_a_function_that_draws_at_random_is_not_taken_for_one_that_mixes_rows(lm, recwarn):
+    """Its values differ from call to call, which no comparison can tell apart."""
+    generator = np.random.default_rng(0)
+    scores(lm, lambda args: generator.normal(size=len(args.target_ids)))
+
+    assert not [w for w in recwarn if issubclass(w.category, errors.InseqWarning)]
+
+
+@pytest.mark.parametrize("attributed", [True, False])
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda args: args.logits, "returned shape"),
+        (lambda args: args.logits.max(), r"returned shape \(\)"),
+        (lambda args: args.logits[:, :1], "returned shape"),
+        (lambda args: [0.0] * len(args.target_ids), "returned list"),
+        (lambda args: None, "returned NoneType"),
+        (lambda args: args.logits[:, 0] + 1j, "complex"),
+        (lambda args: args.logits[:, 0].astype(str), "real numbers"),
+    ],
+)
+def test_what_is_not_one_number_a_row_is_refused_by_name(lm, function, said, attributed):
+    """The peer broadcasts one number to all rows."""
+    function.__name__ = "wrong"
+    arguments = {"attributed_fn": function} if attributed else {"method": "dummy", "step_scores": [function]}
+
+    with pytest.raises(errors.StepShapeError, match=f"'wrong'.*{said}"):
+        lm.attribute(TEXTS, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [(lambda a: a.target_ids, None), (lambda a: a.logits[:, 5] > 0, None)]
+)
+def test_whole_numbers_and_truth_values_are_numbers(lm, values, expected):
+    """Counts, ranks, and whether something was the case."""
+    found = scores(lm, values)
+
+    assert all(v.dtype == np.float32 for v in found)
+
+
+def test_a_function_that_changes_the_logits_is_stopped(lm):
+    """The next function would read what this one left behind."""
+
+    def zero(args):
+        args.logits[:] = 0.0
+        return args.logits[:, 0]
+
+    with pytest.raises(errors.StepFunctionError, match=r"'zero' failed.*read-only"):
+        scores(lm, zero)
+
+
+def test_a_function_that_fails_is_named_and_its_own_error_kept(lm):
+    """A traceback through the engine says nothing about whose function it was."""
+
+    def broken(args, divisor=0):
+        return args.logits[:, 0] + 1 // divisor
+
+    with pytest.raises(errors.StepFunctionError, match="'broken' failed: ZeroDivisionError") as error:
+        scores(lm, broken)
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+
+def test_a_step_score_that_is_nan_names_the_function_and_the_step(lm):
+    """Of the first step that has one."""
+
+    def late(args):
+        return np.where(args.grid.position > 4, np.nan, 1.0)
+
+    with pytest.raises(errors.NonFiniteScoreError, match=r"step score 'late'.*position 5 of text 0"):
+        scores(lm, late)
+
+
+def test_an_explained_function_that_is_nan_is_named_too(lm):
+    """The scores of the method are NaN then, but it is not the method's fault."""
+
+    def undefined(args):
+        with np.errstate(all="ignore"):
+            return np.log(args.logits[:, 5] * 0.0) * 0.0
+
+    with pytest.raises(
+        errors.NonFiniteScoreError, match=r"attributed function 'undefined'.*\n.*division by zero"
+    ):
+        lm.attribute(TEXTS, attributed_fn=undefined)
+
+
+def test_nan_of_the_model_is_not_blamed_on_the_function(lm):
+    """Half precision overflows; the advice is another one."""
+    lm.adapter.weights.bias[:] = np.inf
+
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(errors.NonFiniteScoreError, match=r"'probability'.*\n.*may overflow"),
+    ):
+        lm.attribute("the dog", "the dog sees")
+
+
+def test_two_functions_of_one_name_are_refused(lm):
+    """Results would show the last of them only."""
+    with pytest.raises(errors.InvalidArgumentError, match="called '<lambda>'"):
+        lm.attribute("the dog", step_scores=[lambda args: args.logits[:, 0], lambda args: args.logits[:, 1]])
+
+
+def test_a_function_may_use_others_contrasts_too(lm):
+    """Composition: what they need from the call is in the arguments."""
+    probability, contrast = (find_function(n).function for n in ("probability", "contrast_prob"))
+
+    def ratio(args, contrast_targets):
+        return probability(args) / contrast(args, contrast_targets=contrast_targets)
+
+    other = ["the dog hears the", "a woman sees the small cat is a"]
+    outputs = ["the dog sees a", "a woman sees the small cat was a"]
+    found = lm.attribute(TEXTS, outputs, method="dummy", step_scores=[ratio, "pcxmi"], contrast_targets=other)
+
+    for result in found:
+        np.testing.assert_allclose(
+            -np.log2(result.step_scores["ratio"]), result.step_scores["pcxmi"], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_a_function_may_label_and_annotate_results(lm, register):
+    """What built-in contrasts do is open to others."""
+    from inseq_core.contracts.step_function import Prepared
+
+    def prepare(call, arguments, is_attributed_fn):
+        assert len(call.texts) == len(call.spans) == 1 and call.inputs == ("the dog",)
+        return Prepared(labels=({call.spans[0][0]: f"first {arguments['word']}"},), notes={"word": "noted"})
+
+    register(lambda args, word: args.logits[:, 0] * 1.0, prepare=prepare)
+    explained = lm.attribute("the dog", attributed_fn="mine", word="token")
+    shown = lm.attribute("the dog", step_scores=["mine"], word="token")
+
+    assert str(explained[0].target[3]) == "first token" and explained.info.notes["word"] == "noted"
+    assert str(shown[0].target[3]) != "first token" and shown.info.notes["word"] == "noted"
