@@ -35,6 +35,10 @@ class ModelLoadError(InseqError, OSError):
     """A model or tokenizer that could not be loaded."""
 
 
+class ModelRunError(InseqError, RuntimeError):
+    """A framework that failed while it ran the model."""
+
+
 class MissingPackageError(InseqError, ImportError):
     """A package that the request needs is not installed."""
 
