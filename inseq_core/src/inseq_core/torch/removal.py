@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from inseq_core.data.steps import StepGrid
 from inseq_core.torch import planner
 from inseq_core.torch.baselines import blanked
 from inseq_core.torch.prefix_cache import Band, bands, pass_cost, shares_prefix
-from inseq_core.torch.selfcheck import check_masking
+from inseq_core.torch.selfcheck import check_masking, masking_refused
 
 if TYPE_CHECKING:
     from inseq_core.torch.adapter import TorchAdapter
@@ -40,6 +41,7 @@ def forward_versions(
     """
     if any(text.target_kept is not None or text.source_kept is not None for text in batch.texts):
         check_masking(adapter, batch)
+        batch = attrs.evolve(batch, texts=[_closed(text, batch.pad_id) for text in batch.texts])
     if not adapter.traits.is_causal:
         yield from ModelAdapter.forward_versions(adapter, batch, grid)
         return
@@ -60,25 +62,42 @@ class VersionPasses:
     def __init__(self, adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid) -> None:
         self.adapter, self.batch, self.grid = adapter, batch, grid
         self._used = np.unique(grid.sequence)
+        self._is_masked = any(text.target_kept is not None for text in batch.texts)
         self._prefix: Any = None
         self._prefix_length = 0
         self._memories: dict[tuple[bytes, ...], Tensor] = {}
 
     def plan(self) -> list[Band]:
-        """Versions run together: bands behind the cached prefix first, then those with other sources."""
-        change = self._first_run()
-        related, others = self._used[change >= 0], self._used[change < 0]
+        """Versions run together: the unchanged text's first, bands behind its cached prefix, other sources.
+
+        Raises:
+            CapabilityError: nothing is left to look at for some positions, which this model cannot bear.
+        """
+        change, blind = self._first_run(), self._blind()
+        is_blind = (blind > 0) & (self.adapter.traits.masks_first is False)
+        is_plain = (change >= 0) & ~is_blind
+        related, others = self._used[is_plain], self._used[change < 0]
         plan = [Band(offset=0, members=related)]
-        if len(related):
-            found = bands(change[change >= 0], self.grid.prefix_length, pass_cost(self.adapter))
-            if len(found) > 1 and shares_prefix(self.adapter, self.batch):
-                plan = [Band(offset=band.offset, members=related[band.members]) for band in found]
-                self._prefix_length = plan[-1].offset
-                if 0 not in plan[0].members:  # the unchanged text, for its cache
-                    moved = [np.setdiff1d(band.members, [0]) for band in plan]
-                    plan = [Band(offset=band.offset, members=m) for band, m in zip(plan, moved, strict=True)]
-                    plan[0] = Band(offset=0, members=np.concatenate([[0], plan[0].members]))
+        found = bands(change[is_plain], self.grid.prefix_length, pass_cost(self.adapter))
+        if (len(found) > 1 or is_blind.any()) and shares_prefix(self.adapter, self.batch):
+            plan = [Band(offset=band.offset, members=related[band.members]) for band in found]
+            for offset in np.unique(blind[is_blind]):  # run from the first position that sees something
+                plan.append(Band(offset=int(offset), members=self._used[is_blind & (blind == offset)]))
+            self._prefix_length = max(band.offset for band in plan)
+            # the unchanged text comes first, with or without rows, for its cache
+            plan = [Band(offset=band.offset, members=np.setdiff1d(band.members, [0])) for band in plan]
+            plan[0] = Band(offset=0, members=np.concatenate([[0], plan[0].members]))
+        elif is_blind.any():
+            raise masking_refused(self.adapter, "it cannot go on where its attention mask leaves nothing")
         return [band for band in (*plan, Band(offset=0, members=others)) if len(band.members)]
+
+    def _blind(self) -> IntArray:
+        """(n,) target positions at the beginning of each version that attention must not look at."""
+        lengths = np.zeros(len(self._used), dtype=np.int64)
+        for i, sequence in enumerate(self._used):
+            kept = self.batch.texts[sequence].target_kept
+            lengths[i] = 0 if kept is None else int(np.argmax(kept)) if kept.any() else len(kept)
+        return lengths
 
     def _first_run(self) -> IntArray:
         """(n,) first target position that each version needs run anew; -1 where its source is another."""
@@ -104,7 +123,7 @@ class VersionPasses:
         local = local_grid(self.grid, rows, chunk)
         keeps = bool(self._prefix_length) and chunk[0] == 0 and offset == 0
         length = max(local.prefix_length, self._prefix_length if keeps else 0)
-        part = self.batch.take(chunk).truncated(length)
+        part = self.batch.take(chunk).truncated(length + (1 if self._is_masked else 0))
         with torch.inference_mode(False), torch.no_grad(), adapter.quiet():
             memory = self._encoded(part) if part.has_source else None
             prefix = adapter.repeat_prefix(self._prefix, offset, len(chunk)) if offset else None
@@ -138,6 +157,18 @@ class VersionPasses:
         place = {key: i for i, key in enumerate(known)}
         padded = torch.nn.utils.rnn.pad_sequence(list(known.values()), batch_first=True)
         return padded[self.adapter.as_array(np.array([place[key] for key in keys]))]
+
+
+def _closed(text: EncodedText, pad_id: int) -> EncodedText:
+    """The text with a token behind it that is not masked, so that no masked end is taken for padding."""
+    if text.target_kept is None:
+        return text
+    return attrs.evolve(
+        text,
+        target_ids=np.append(text.target_ids, pad_id),
+        target_kept=np.append(text.target_kept, True),
+        target_blank=None if text.target_blank is None else np.append(text.target_blank, False),
+    )
 
 
 def _source(text: EncodedText) -> tuple[bytes, ...]:

@@ -69,6 +69,8 @@ def kernel(x: BoolArray, is_exact: bool) -> np.ndarray:
     all are. The empty and the full coalition weigh nothing: they are constraints.
     """
     n, size = x.shape[1], x.sum(axis=1)
+    if n < 2:
+        return np.zeros(len(x))
     inner = (size > 0) & (size < n)
     safe = np.where(inner, size, 1)
     weights = 1.0 / (safe * np.maximum(n - safe, 1))

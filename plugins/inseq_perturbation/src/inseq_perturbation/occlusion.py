@@ -50,8 +50,11 @@ class Occlusion:
         return ctx.feature_output(means * ctx.seen_features, notes={"versions": len(scores)})
 
     def windows(self, features: FeatureSet) -> BoolArray:
-        """(W, F) which features each window covers: consecutive ones of one side, the last window as long as
-        it gets."""
+        """(W, F) which features each window covers: consecutive ones of one side, cut where that side ends.
+
+        One begins at every ``strides``-th feature up to the last, so that a step's windows are those that its own
+        prefix would have.
+        """
         order = features.reading_order()
         covers = []
         for side in ("source", "target"):
@@ -60,8 +63,6 @@ class Occlusion:
                 window = np.zeros(len(features), dtype=np.bool_)
                 window[own[start : start + self.window]] = True
                 covers.append(window)
-                if start + self.window >= len(own):
-                    break
         return np.stack(covers)
 
 

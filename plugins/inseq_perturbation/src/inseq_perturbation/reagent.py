@@ -112,38 +112,38 @@ class ReagentRun:
 
     Attributes:
         pools: side -> (S or L, K) replacements.
+        members: side -> (F, S or L) the features' positions.
         logits: (R, M, F) importance so far, on the scale of log-odds.
         is_open: (R, M) probes that go on.
         rounds: (R, M) rounds that each took.
-        versions: texts that were run.
+        versions, batches, looks: texts that were run, batches of rounds, looks at the stopping condition.
     """
 
     method: Reagent
     ctx: AttributionContext
-    generator: np.random.Generator
     pools: dict[str, IntArray]
     members: dict[str, BoolArray]
     logits: np.ndarray
     is_open: BoolArray
     rounds: IntArray
     versions: int = 0
-    looked: int = 0
+    batches: int = 0
+    looks: int = 0
 
     @classmethod
     def of(cls, method: Reagent, ctx: AttributionContext) -> ReagentRun:
         """Before the first round: importance is random."""
-        text, generator = ctx.batch.texts[0], ctx.generator()
+        text = ctx.batch.texts[0]
         sides = ("source", "target") if ctx.batch.has_source else ("target",)
         width = {
             "target": len(text.target_ids),
             "source": 0 if text.source_ids is None else len(text.source_ids),
         }
         shape = (ctx.n_rows, method.num_probes)
-        begin = uniform_draws(ctx, generator, method.num_probes)
+        begin = uniform_draws(ctx, ctx.generator(), method.num_probes)
         return cls(
             method=method,
             ctx=ctx,
-            generator=generator,
             pools={side: pool_of(method, ctx, side) for side in sides},
             members={side: ctx.features.members(side)[:, : width[side]] for side in sides},
             logits=np.tile(begin, (ctx.n_rows, 1, 1)),
@@ -157,8 +157,12 @@ class ReagentRun:
         at_once = max(AT_ONCE // probes, 1)
         for first in range(0, rounds, at_once):
             some = min(at_once, rounds - first) * probes
-            replaced = uniform_draws(self.ctx, self.generator, some) < self.method.replacing_ratio
-            choice = (uniform_draws(self.ctx, self.generator, some) * CANDIDATES).astype(np.int64)
+            # a generator for each batch of rounds, so that a prefix of the features draws the same numbers
+            generator = np.random.default_rng([*self.ctx.text_key(), 5, self.batches])
+            self.batches += 1
+            replaced, chosen = np.split(uniform_draws(self.ctx, generator, 2 * some), 2)
+            replaced = replaced < self.method.replacing_ratio
+            choice = (chosen * CANDIDATES).astype(np.int64)
             texts = [self.version(r, c) for r, c in zip(replaced, choice, strict=True)]
             scores = self.ctx.version_scores([self.ctx.batch.texts[0], *texts])
             self.versions += some
@@ -177,8 +181,8 @@ class ReagentRun:
         order = np.where(seen[row], self.logits[row, probe], -np.inf).argsort(axis=1)
         top = np.zeros_like(order, dtype=np.bool_)
         np.put_along_axis(top, order[:, -self.method.keep_top_n :], True, axis=1)
-        choice = np.tile(((self.looked + probe) % CANDIDATES)[:, None], (1, top.shape[1]))
-        self.looked += 1
+        choice = np.tile(((self.looks + probe) % CANDIDATES)[:, None], (1, top.shape[1]))
+        self.looks += 1
         position = self.ctx.grid.position[row]
         texts = [
             self.version(~t, c).truncated(int(p))

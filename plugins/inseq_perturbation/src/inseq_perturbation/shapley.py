@@ -99,14 +99,13 @@ class Shapley:
                     is_open &= error.max(axis=1) > self.tolerance * np.abs(mean).max(axis=1)
             if not is_open.any():
                 break
+        worst = errors.max(axis=1) / np.maximum(np.abs(values).max(axis=1), np.finfo(np.float64).tiny)
+        is_open &= worst > self.tolerance
         if self.tolerance and is_open.any():
-            worst = (errors.max(axis=1) / np.maximum(np.abs(values).max(axis=1), np.finfo(np.float64).tiny))[
-                is_open
-            ]
             warnings.warn(
                 f"shapley: {int(is_open.sum())} of {ctx.n_rows} steps did not reach tolerance"
                 f" {self.tolerance:g} within {self.n_samples} permutations (largest standard error"
-                f" {worst.max():.2g} of the largest score).\n  Their standard errors are in sequence_scores; "
+                f" {worst[is_open].max():.2g} of the largest score).\n  Their standard errors are in sequence_scores; "
                 f"more"
                 " n_samples make them smaller.",
                 ApproximationWarning,
