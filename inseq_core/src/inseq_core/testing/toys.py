@@ -101,6 +101,13 @@ class BagModel(WordReader):
             logits = logits + seen @ self.weights.source[text.source_ids]
         return logits
 
+    def contributions(self, text: EncodedText, position: int) -> tuple[np.ndarray | None, np.ndarray]:
+        """(S,) or None, and (position,): what each token adds to the logit of the token at target ``position``."""
+        ids, token = text.target_ids[:position], int(text.target_ids[position])
+        target = self.weights.target[ids, token] * self.weights.decay ** np.arange(position - 1, -1, -1)
+        source = None if text.source_ids is None else self.weights.source[text.source_ids, token]
+        return source, target
+
     def next_logits(self, text: EncodedText) -> np.ndarray:
         """(V,) logits of the token after the text."""
         return self.logits(text, len(text.target_ids))

@@ -1,0 +1,37 @@
+"""Every check, by the kind of thing that it looks at."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+from inseq_core.errors import invalid
+from inseq_core.testing import checks_footprint, checks_meaning, checks_methods
+from inseq_core.testing.checks import Check
+
+_ROOMS = (checks_methods, checks_meaning, checks_footprint)
+
+
+@functools.cache
+def catalogue() -> Mapping[str, tuple[Check, ...]]:
+    """Kind -> its checks, in the order in which they are run."""
+    found: dict[str, tuple[Check, ...]] = {}
+    for room in _ROOMS:
+        for check in room.CHECKS:
+            found[check.kind] = (*found.get(check.kind, ()), check)
+    return found
+
+
+def known_check_ids(kind: str, known_failures: Mapping[str, str]) -> Mapping[str, str]:
+    """Announced failures, checked: each names a check of the kind, and gives a reason.
+
+    Raises:
+        InvalidArgumentError: one does not.
+    """
+    ids = [check.id for check in catalogue().get(kind, ())]
+    for identifier, reason in known_failures.items():
+        if identifier not in ids:
+            raise invalid("known_failures", identifier, f"the id of a check of {kind}: {', '.join(ids)}")
+        if not isinstance(reason, str) or not reason.strip():
+            raise invalid(f"known_failures[{identifier!r}]", reason, "the reason, in a sentence")
+    return known_failures
