@@ -45,6 +45,48 @@ def test_each_likelihood_is_its_formula_on_probabilities_chosen_by_hand():
     np.testing.assert_allclose(evaluate("perplexity", logits), 1 / p, rtol=1e-12)
 
 
+def test_what_goes_beyond_the_peer_s_functions_is_its_formula_too():
+    """Bits, places and leads on the same probabilities: 1/4 of (1/2, 1/4, …), 0.4 and 0.97 the likeliest."""
+    logits = np.log(PROBABILITIES) + 7.0
+
+    np.testing.assert_allclose(evaluate("surprisal", logits), -np.log2([0.25, 0.4, 0.97]), rtol=1e-12)
+    np.testing.assert_array_equal(evaluate("rank", logits), [2, 1, 1])
+    np.testing.assert_allclose(evaluate("margin", logits), [-0.25, 0.1, 0.96], rtol=1e-12)
+    leads = np.log([0.25 / 0.5, 0.4 / 0.3, 0.97 / 0.01])
+    np.testing.assert_allclose(evaluate("margin", logits, logprob=True), leads, rtol=1e-12)
+
+
+def test_tokens_as_likely_as_the_target_share_its_rank():
+    """Greedy decoding could have chosen any of them."""
+    np.testing.assert_array_equal(evaluate("rank", np.zeros((3, 4))), [1, 1, 1])
+    np.testing.assert_array_equal(evaluate("margin", np.zeros((3, 4))), [0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("top_p", "sizes"),
+    [
+        (0.5, [1, 2, 1]),
+        (0.6, [2, 2, 1]),
+        (0.75, [2, 3, 1]),
+        (0.9, [4, 3, 1]),
+        (0.97, [4, 4, 1]),
+        (0.975, [4, 4, 2]),
+        (1.0, [4, 4, 4]),
+    ],
+)
+def test_a_nucleus_is_the_fewest_tokens_with_the_mass(top_p, sizes):
+    """One value a row (the peer gives one in all); a nucleus whose mass is exactly top_p is enough."""
+    np.testing.assert_array_equal(evaluate("top_p_size", np.log(PROBABILITIES), top_p=top_p), sizes)
+
+
+def test_a_nucleus_of_equal_tokens_is_not_one_too_large_by_rounding():
+    """Ten tenths in float32 are a little more or less than 1."""
+    for size in range(2, 40):
+        logits = np.zeros((3, size), dtype=np.float32)
+        for part in range(1, size + 1):
+            assert (evaluate("top_p_size", logits, top_p=part / size) == part).all()
+
+
 def test_entropy_of_a_dyadic_distribution_is_known():
     """1/2, 1/4, 1/8, 1/8 has 1.75 bits."""
     entropy = evaluate("entropy", np.log(PROBABILITIES))
@@ -67,7 +109,20 @@ def test_far_logits_neither_overflow_nor_underflow():
     assert evaluate("crossentropy", logits)[2] == 0.0
 
 
-@pytest.mark.parametrize("name", ["logit", "probability", "crossentropy", "perplexity", "entropy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "logit",
+        "probability",
+        "crossentropy",
+        "perplexity",
+        "entropy",
+        "surprisal",
+        "rank",
+        "margin",
+        "top_p_size",
+    ],
+)
 def test_numpy_and_torch_agree(name):
     """One definition serves adapters of both; float64, so only the last digits may differ."""
     torch = pytest.importorskip("torch")
@@ -92,6 +147,12 @@ def test_half_precision_logits_are_not_summed_in_half_precision(name):
 
     expected = {"probability": 1 / 50_000, "entropy": math.log(50_000), "crossentropy": math.log(50_000)}
     np.testing.assert_allclose(evaluate(name, logits), expected[name], rtol=1e-5)  # float32 over 50,000 terms
+
+
+@pytest.mark.parametrize("name", ["rank", "top_p_size", "mc_dropout_prob_avg"])
+def test_counts_and_draws_say_that_they_have_no_derivative(name):
+    """A gradient method would find zeros, or nothing."""
+    assert not step_functions().get(name).spec.differentiable
 
 
 def test_the_derivative_of_entropy_stays_finite_beside_forbidden_tokens():

@@ -119,15 +119,15 @@ def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode inside the block; each gets its own mode back."""
-    training = [m for m in model.modules() if m.training]
-    for m in training:
+    """Every module in eval mode inside the block; each gets its own mode back, whatever was done inside."""
+    modes = [(m, m.training) for m in model.modules()]
+    for m, _ in modes:
         m.training = False
     try:
         yield
     finally:
-        for m in training:
-            m.training = True
+        for m, mode in modes:
+            m.training = mode
 
 
 @contextmanager
