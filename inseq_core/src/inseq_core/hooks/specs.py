@@ -88,6 +88,16 @@ def _names_to_names(instance: Any, attribute: attrs.Attribute[Any], value: Any) 
         raise _refuse(instance, attribute.name, value, "a dict of names to names")
 
 
+def _arguments(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise _refuse(instance, attribute.name, value, "a dict of arguments by name")
+
+
+def _trial() -> Any:
+    """Arguments of a quick trial run."""
+    return attrs.field(factory=dict, eq=False, validator=_arguments)
+
+
 def _tuple(value: Any) -> Any:
     """A tuple, but of a lone word (whose letters are no names) and of what cannot be walked through."""
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
@@ -126,6 +136,9 @@ class MethodSpec:
             ("captum:DeepLift" is captum with algorithm="DeepLift"); "" for methods without variants.
         all_steps: wants every step of a text in one context, instead of chunks of steps on their prefixes.
         sums_steps: can explain a sum of steps; False for methods that look at the position of each step.
+        one_sided: scores the side that it looks at alone (that of a module, say), whichever is attributed.
+        trial: arguments of a quick trial run, for the conformance kit and examples: where a parameter has no
+            default, or the default takes long.
         when: when to use it, and when not.
     """
 
@@ -150,6 +163,8 @@ class MethodSpec:
     per_text: bool = attrs.field(default=False, validator=_flag)
     all_steps: bool = attrs.field(default=False, validator=_flag)
     sums_steps: bool = attrs.field(default=True, validator=_flag)
+    one_sided: bool = attrs.field(default=False, validator=_flag)
+    trial: Mapping[str, Any] = _trial()
     variants: str = attrs.field(default="", validator=_text)
     when: str = attrs.field(default="", validator=_text)
 
@@ -210,7 +225,10 @@ class StepFunctionSpec:
             before any model work.
         prepare: lazy path of ``prepare(call, arguments, is_attributed_fn) -> Prepared``: work that is done
             once a call, when the texts are in ids and before the first evaluation.
+        compares_distributions: a contrast is compared as a whole distribution, not by its token, so that
+            there is nothing to compare on the text's own input.
         unit, range, formula: for ``explain``.
+        trial: arguments of a quick trial run, where a parameter has no default.
     """
 
     LAZY: ClassVar[str | None] = "function"
@@ -225,22 +243,29 @@ class StepFunctionSpec:
     aggregate_map: Mapping[str, str] = attrs.field(factory=dict, eq=False, validator=_names_to_names)
     rowwise: bool | None = attrs.field(default=None, validator=attrs.validators.optional(_flag))
     differentiable: bool = attrs.field(default=True, validator=_flag)
+    compares_distributions: bool = attrs.field(default=False, validator=_flag)
     needs: frozenset[Capability] = attrs.field(
         default=frozenset({Capability.SCORES}), converter=_set, validator=_capabilities
     )
     check: LazyObject | None = attrs.field(default=None, validator=attrs.validators.optional(_lazy))
     prepare: LazyObject | None = attrs.field(default=None, validator=attrs.validators.optional(_lazy))
+    trial: Mapping[str, Any] = _trial()
 
 
 @attrs.frozen(kw_only=True)
 class AggregatorSpec:
-    """An aggregator: one attribution to a smaller or differently cut one. ``factory`` takes parameters."""
+    """An aggregator: one attribution to a smaller or differently cut one. ``factory`` takes parameters.
+
+    Attributes:
+        trial: arguments of a quick trial run, where a parameter has no default.
+    """
 
     LAZY: ClassVar[str | None] = "factory"
 
     name: str = attrs.field(validator=_identifier)
     factory: LazyObject = attrs.field(validator=_lazy)
     summary: str = attrs.field(validator=_sentence)
+    trial: Mapping[str, Any] = _trial()
 
 
 @attrs.frozen(kw_only=True)

@@ -41,7 +41,7 @@ def contrast_logits(
         contrast_sources: other sources; decoder-only models: other prompts, which the text's own output goes
             with unless contrast_targets are given too. A text or chat for each input.
         contrast_targets: other outputs; decoder-only models: full texts (the answer alone for a chat). One
-            for each input.
+            for each input. A list of ids instead of a text is a whole target, and used as it is.
         contrast_targets_alignments: pairs (target position, position in the contrast), a list of them for
             each text, or "auto". Steps that no pair names follow the nearest pair before them. Without it,
             texts lie side by side from the right.

@@ -29,6 +29,8 @@ from inseq_core.step_functions.alignment import (
 )
 
 Encode = Callable[[InputText], EncodedInput]
+Target = str | tuple[int, ...]
+"""Another output: its text, or the ids of the whole target, which are used as they are."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -37,13 +39,13 @@ class ContrastChoice:
 
     Attributes:
         sources: other sources (encoder–decoder) or prompts (decoder-only); None for the texts' own.
-        targets: other outputs; decoder-only: full texts; None for the texts' own.
+        targets: other outputs; decoder-only: full texts; ids of either; None for the texts' own.
         alignments: how the targets belong together.
         aligner: who finds that out, where it is to be found out.
     """
 
     sources: tuple[InputText, ...] | None
-    targets: tuple[str, ...] | None
+    targets: tuple[Target, ...] | None
     alignments: tuple[Alignment, ...]
     aligner: Any = None
 
@@ -66,7 +68,7 @@ class ContrastChoice:
             raise invalid("contrast_targets_alignments", alignments, "None, without contrast_targets")
         choice = cls(
             sources=None if sources is None else as_inputs("contrast_sources", sources),
-            targets=None if targets is None else as_texts("contrast_targets", targets),
+            targets=None if targets is None else _as_targets("contrast_targets", targets),
             alignments=as_alignments(alignments, n_texts),
             aligner=aligner,
         )
@@ -100,10 +102,12 @@ class Draft:
     Attributes:
         given: its source, or its prompt.
         target_ids: its target; None where the text's own output goes with ``given``.
+        is_exact: the target was given in ids, and is not to get or to lose an end token.
     """
 
     given: EncodedInput
     target_ids: IntArray | None = None
+    is_exact: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -140,14 +144,48 @@ def drafts(
         target_ids = None
         if choice.targets is not None:
             has_own_prompt = choice.sources is not None
-            target_ids = _target_ids(adapter, choice.targets[i], given, source, has_own_prompt, encode)
-            _check_tokens(adapter, target_ids, given, choice.targets[i], name)
+            target = choice.targets[i]
+            if isinstance(target, str):
+                target_ids = _target_ids(adapter, target, given, source, has_own_prompt, encode)
+                _check_tokens(adapter, target_ids, given, target, name)
+            else:
+                target_ids = _checked_ids(adapter, target, name)
             pairs = choice.alignments[i]
             if isinstance(pairs, tuple):
                 check_range(pairs, name, len(target_ids))
         _check_length(adapter, given, target_ids, name)
-        made.append(Draft(given=given, target_ids=target_ids))
+        is_exact = choice.targets is not None and not isinstance(choice.targets[i], str)
+        made.append(Draft(given=given, target_ids=target_ids, is_exact=is_exact))
     return tuple(made)
+
+
+def _as_targets(name: str, value: Any) -> tuple[Target, ...]:
+    """One or many outputs, each a text or the ids of a whole target.
+
+    Raises:
+        InvalidArgumentError: something else, or none.
+    """
+    is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    if not is_list or all(isinstance(item, str) for item in value):
+        return as_texts(name, value)
+    return tuple(
+        item if isinstance(item, str) else _as_id_row(f"{name}[{i}]", item) for i, item in enumerate(value)
+    )
+
+
+def _as_id_row(name: str, value: Any) -> tuple[int, ...]:
+    row = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(row, (list, tuple)) or not all(type(i) is int for i in row) or len(row) < 2:
+        raise invalid(name, value, "a text, or at least two ids: those of the whole target, its start included")
+    return tuple(row)
+
+
+def _checked_ids(adapter: ModelAdapter, ids: Sequence[int], name: str) -> IntArray:
+    size = adapter.profile.vocabulary_size
+    for i in ids:
+        if i < 0 or (size and i >= size):
+            raise invalid(f"contrast_targets: an id of {name}", i, f"0 to {size - 1}, an id of the vocabulary")
+    return as_ids(ids)
 
 
 def _target_ids(
@@ -224,7 +262,7 @@ def _finished(
     own = text.target_ids
     source_ids = as_ids(draft.given.ids) if adapter.is_encoder_decoder else None
     if draft.target_ids is not None:
-        ids = _ended_alike(adapter, draft.target_ids, own)
+        ids = draft.target_ids if draft.is_exact else _ended_alike(adapter, draft.target_ids, own)
     elif adapter.is_encoder_decoder:
         ids = own
     else:

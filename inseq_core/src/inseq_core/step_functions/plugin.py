@@ -191,6 +191,7 @@ def _contrasts() -> Iterator[StepFunctionSpec]:
     yield _contrastive(
         "kl_divergence",
         check=f"{_ROOM}.contrast:check_kl_divergence",
+        compares_distributions=True,
         summary="Divergence of the model's distribution from its distribution given the contrast.",
         paper="https://arxiv.org/abs/2310.01188",
         formula="sum_v p_v (ln p_v - ln p'_v)",
