@@ -78,6 +78,7 @@ class Ledger:
     Attributes:
         call: what the whole call shares.
         texts: scores of each text of the call.
+        axes: names of the trailing axes of what came in, before any was reduced.
         reduced: trailing axes are reduced as they come in; None until the first scores show their size.
         notes: plain facts from the method.
     """
@@ -85,6 +86,7 @@ class Ledger:
     request: AttributeRequest
     call: StepCall
     texts: tuple[TextScores, ...]
+    axes: tuple[str, ...] = ()
     reduced: bool | None = None
     notes: dict[str, Any] = attrs.field(factory=dict)
 
@@ -111,6 +113,7 @@ class Ledger:
             NonFiniteScoreError: NaN or infinity where there should be a score.
         """
         self._check(rows, ctx, output)
+        self.axes = self._axes_of(output)
         sides = {}
         for side in ("source", "target"):
             values = getattr(output, side)
@@ -160,8 +163,9 @@ class Ledger:
             )
         if output.source is None and output.target is None:
             return
-        trailing = self.request.method.spec.trailing_axes
-        for side, expected in (("source", ctx.source_shape), ("target", ctx.target_shape)):
+        trailing = self._axes_of(output)
+        expected_shapes = self._expected_shapes(ctx, output)
+        for side, expected in expected_shapes.items():
             values = getattr(output, side)
             if values is None and expected is None:
                 continue
@@ -174,6 +178,21 @@ class Ledger:
                 raise self._wrong(
                     f"gave {side} scores of shape {shape}, expected {self._shape(expected, trailing)}"
                 )
+
+    def _axes_of(self, output: MethodOutput) -> tuple[str, ...]:
+        """Names of the trailing axes: the output's own, where they differ from what the spec says."""
+        return self.request.method.spec.trailing_axes if output.axes is None else output.axes
+
+    def _expected_shapes(
+        self, ctx: AttributionContext, output: MethodOutput
+    ) -> dict[str, tuple[int, int] | None]:
+        """Side -> (R, positions), None where the side has no scores."""
+        sides = {"source": ctx.source_shape, "target": ctx.target_shape}
+        if self.request.method.spec.one_sided and (output.source is None) != (output.target is None):
+            given, other = ("source", "target") if output.target is None else ("target", "source")
+            ids = ctx.batch.source_ids if given == "source" else ctx.batch.target_ids
+            sides = {given: (ctx.n_rows, ids.shape[1]), other: None}
+        return sides
 
     @staticmethod
     def _shape(expected: tuple[int, int] | None, trailing: Sequence[str]) -> str:
@@ -199,7 +218,7 @@ class Ledger:
 
     def _is_too_much(self, trailing: Sequence[int]) -> bool:
         spec = self.request.method.spec
-        if self.request.options.keep_granular or len(spec.default_aggregation) != len(spec.trailing_axes):
+        if self.request.options.keep_granular or len(spec.default_aggregation) != len(trailing):
             return False
         positions = sum(
             (len(sheet.text.target_ids) + len(() if (s := sheet.text.source_ids) is None else s))

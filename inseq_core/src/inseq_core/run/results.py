@@ -74,7 +74,7 @@ def _sequence(ledger: Ledger, sheet: TextScores) -> FeatureAttributionSequenceOu
         sequence_scores=sheet.sequence_scores,
         attr_pos_start=sheet.span[0],
         attr_pos_end=sheet.span[1],
-        axes=spec.trailing_axes if is_granular else (),
+        axes=ledger.axes if is_granular else (),
         default_aggregation=spec.default_aggregation if is_granular else (),
         normalize=spec.normalize and scores is not None,
         meaning=_meaning(ledger, is_granular),

@@ -38,6 +38,7 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
         trailing_axes=("hidden",),
         default_aggregation=("vnorm",),
         complete=True,
+        one_sided=True,
         additive=True,
         passes="1 forward and 1 batched backward of twice the batch for each layer and chunk of steps",
         when="Where in the model a token matters, with scores that add up, at the cost of two gradients.",
