@@ -61,9 +61,10 @@ def _fitting_method(method: Any, framework: Entry[AdapterSpec]) -> Entry[MethodS
     entry = methods().get(method)
     missing = sorted(map(str, entry.spec.needs - framework.spec.capabilities))
     if missing:
+        fitting = [e.name for e in methods().entries() if e.spec.needs <= framework.spec.capabilities]
         raise CapabilityError(
             f"{method!r} needs {listed(missing)}, which models of {framework.name!r} do not give.\n"
-            "  Choose another method (inseq list methods), or load the model without one."
+            f"  Methods that fit: {listed(fitting, 30) or 'none is installed'}."
         )
     return entry
 
