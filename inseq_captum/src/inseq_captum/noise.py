@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from inseq_captum.validators import at_least_one, not_negative
+from inseq_captum.validators import arguments_by_name, at_least_one, not_negative
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import CapabilityError
 from inseq_core.hooks import methods
@@ -33,7 +33,7 @@ class SmoothGrad:
     base: str = "saliency"
     n_samples: int = attrs.field(default=5, validator=at_least_one)
     stdevs: float = attrs.field(default=0.15, validator=not_negative)
-    base_args: dict[str, Any] = attrs.field(factory=dict)
+    base_args: dict[str, Any] = attrs.field(factory=dict, validator=arguments_by_name)
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
         """(R, S, D) and (R, L, D)."""

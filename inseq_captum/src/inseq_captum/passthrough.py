@@ -19,6 +19,7 @@ import torch
 from captum.attr._utils.attribution import Attribution, GradientAttribution, PerturbationAttribution
 from torch import Tensor, nn
 
+from inseq_captum.validators import arguments_by_name
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import CapabilityError, closest, listed
 from inseq_core.errors import InvalidArgumentError as Invalid
@@ -61,9 +62,20 @@ class CaptumAlgorithm:
 
     algorithm: str = attrs.field(default="Saliency", validator=_known)
     target_layer: Any = None
-    init_args: Mapping[str, Any] = attrs.field(factory=dict)
-    attribute_args: Mapping[str, Any] = attrs.field(factory=dict)
+    init_args: Mapping[str, Any] = attrs.field(factory=dict, validator=arguments_by_name)
+    attribute_args: Mapping[str, Any] = attrs.field(factory=dict, validator=arguments_by_name)
     baseline: str | int = "unk"
+
+    def __attrs_post_init__(self) -> None:
+        if self.target_layer is not None and not self._works_at_a_layer:
+            raise Invalid(
+                f"target_layer = {self.target_layer!r}: {self.algorithm} works at the embeddings.\n"
+                "  Use it without target_layer, or a class whose name begins with Layer."
+            )
+
+    @property
+    def _works_at_a_layer(self) -> bool:
+        return "layer" in inspect.signature(algorithms()[self.algorithm].__init__).parameters
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
         """(R, S, D) and (R, L, D), each row on its own prefix."""
@@ -92,7 +104,7 @@ class CaptumAlgorithm:
         cls = algorithms()[self.algorithm]
         model = ScoreOfEmbeddings(ctx, sequence)
         before: list[Any] = [model]
-        if "layer" in inspect.signature(cls.__init__).parameters:
+        if self._works_at_a_layer:
             before.append(named_module(ctx.adapter, self.target_layer)[1])
         arguments = dict(self.attribute_args)
         takes = inspect.signature(cls.attribute).parameters

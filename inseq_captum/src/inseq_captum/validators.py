@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -41,3 +42,9 @@ def not_negative(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> 
     """A number >= 0."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
         raise ValueError(f"{attribute.name} = {value!r}: expected a number >= 0.")
+
+
+def arguments_by_name(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """A dict of arguments by name."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{attribute.name} = {value!r}: expected a dict of arguments by name.")

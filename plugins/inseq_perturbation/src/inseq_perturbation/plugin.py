@@ -102,6 +102,7 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
         signed=False,
         deterministic=False,
         passes="up to num_probes · max_probe_steps versions of the text, for all steps together",
+        trial={"max_probe_steps": 8, "num_probes": 4},
         per_text=True,
         when="Replacements that look like text, instead of unknown tokens. The attributed function has to be "
         "a"
