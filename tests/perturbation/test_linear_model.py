@@ -60,7 +60,7 @@ def test_a_surrogate_of_a_bent_score_says_that_it_does_not_fit(method):
 
 
 def test_a_lasso_lime_finds_the_same_tokens():
-    """A small penalty moves the coefficients by little: at most alpha times the score's deviation, for each."""
+    """A small penalty moves each coefficient by little: by alpha in units of the score's deviation."""
     model = linear_model()
     (result,) = model.attribute(
         "the dog sees a cat",

@@ -51,7 +51,9 @@ def test_how_much_is_run_at_once_changes_nothing(method, arguments, monkeypatch)
     """Logits of all versions are never held together; the parts give the same numbers."""
     model = linear_model(scale=1.2)
     (whole,) = model.attribute("the dog", TEXT, method=method, **arguments)
-    monkeypatch.setattr("inseq_core.contracts.memory.LOGIT_BUDGET", 12 * 14 * 15)  # a version or two at a time
+    monkeypatch.setattr(
+        "inseq_core.contracts.memory.LOGIT_BUDGET", 12 * 14 * 15
+    )  # a version or two at a time
     model.adapter.passes.clear()
     (parts,) = model.attribute("the dog", TEXT, method=method, **arguments)
 

@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_scores_and_another_gives_others():
 
 
 def test_probes_stop_when_their_top_tokens_are_enough():
-    """"red" alone keeps "small" the likeliest token: nothing is left to find out once it leads."""
+    """ "red" alone keeps "small" the likeliest token: nothing is left to find out once it leads."""
     text = "the dog sees a red cat"
     model = cue_model()
     (easy,) = model.attribute(

@@ -44,7 +44,7 @@ def test_the_scores_of_a_step_sum_to_all_that_removal_takes_away(method, argumen
 
 
 def test_a_token_that_changes_nothing_scores_nothing_and_equal_tokens_score_the_same():
-    """Dummy and symmetry: an unknown word is what removal puts there, and without decay places do not matter."""
+    """Dummy and symmetry: removal puts an unknown word there anyway; without decay no place differs."""
     model = linear_model(scale=1.5, decay=1.0)
     (result,) = model.attribute("dog unheard dog sees", method="shapley", **SHORT)
     (sampled,) = model.attribute(

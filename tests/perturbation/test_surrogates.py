@@ -36,7 +36,7 @@ def test_ridge_is_scikit_learn_s_on_both_sides_of_square(n, features):
 
 
 def test_a_lasso_s_penalty_has_no_unit():
-    """Scores a million times smaller give coefficients a million times smaller, and the same choice of features."""
+    """Scores a million times smaller give coefficients a million times smaller, of the same features."""
     x, y, weights = samples(60, 8)
     small = lasso(x.astype(float), y * 1e-6, weights, 0.05)
     large = lasso(x.astype(float), y, weights, 0.05)
@@ -73,7 +73,7 @@ def test_the_shapley_kernel_is_the_paper_s_over_how_likely_a_coalition_was_drawn
 
 
 def test_the_constrained_regression_solves_its_own_optimality_conditions():
-    """Karush–Kuhn–Tucker: the weighted residuals' gradient is the same for every feature, and the sum is right."""
+    """Karush–Kuhn–Tucker: the weighted residuals' gradient is the same for every feature."""
     x, y, weights = samples(50, 6, rows=2)
     empty, full = np.array([0.3, -1.0]), np.array([1.1, 2.0])
     values, _ = shapley_regression(x, y, empty, full, weights)
@@ -107,7 +107,7 @@ def planted(toy_model, words, sizes):
 
 
 def test_context_cite_names_the_parts_that_a_model_really_uses():
-    """Through the whole pipeline: the logit of a two-token vocabulary's probability is linear in its words."""
+    """Through the whole pipeline, with a logit that only two words say anything about."""
     model = planted(linear_model(decay=1.0), ["dog", "red"], [0.1, -0.05])
     text = "the dog sees a red cat . the man sees ."
     (result,) = model.attribute(

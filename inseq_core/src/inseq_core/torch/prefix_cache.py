@@ -140,7 +140,7 @@ def _proved(adapter: TorchAdapter, probe: TokenBatch) -> bool | None:
         last = _grid([length - 1])
         cache = adapter.decode_rows(probe, last, memory=memory, use_cache=True).raw
         cache = getattr(cache, "past_key_values", None)
-        for cut in sorted({max(length // 3, 1), max(2 * length // 3, 1)}, reverse=True):
+        for cut in (length - max(length // 8, 1), max(length // 3, 1)):  # a late one, then an early one
             prefix = adapter.repeat_prefix(cache, cut, 2)
             if prefix is None:
                 return None

@@ -79,7 +79,9 @@ class VersionPasses:
         related, others = self._used[is_plain], self._used[change < 0]
         plan = [Band(offset=0, members=related)]
         found = bands(change[is_plain], self.grid.prefix_length, pass_cost(self.adapter))
-        if (len(found) > 1 or is_blind.any()) and shares_prefix(self.adapter, self.batch):
+        # a text that nobody asked for is not run for the sake of its prefix: few random versions share much
+        has_prefix = len(found) > 1 and 0 in related
+        if (has_prefix or is_blind.any()) and shares_prefix(self.adapter, self.batch):
             plan = [Band(offset=band.offset, members=related[band.members]) for band in found]
             for offset in np.unique(blind[is_blind]):  # run from the first position that sees something
                 plan.append(Band(offset=int(offset), members=self._used[is_blind & (blind == offset)]))
