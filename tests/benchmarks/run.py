@@ -120,7 +120,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", choices=["", "starts", "methods", "limit"])
     options = parser.parse_args()
-    print(f"{machine()}, {options.threads} thread(s), {datetime.date.today()}, median of {options.repeats} runs\n")
+    print(
+        f"{machine()}, {options.threads} thread(s), {datetime.date.today()}, median of {options.repeats} runs\n"
+    )
     if options.only in ("", "starts"):
         starts(options.repeats)
     import torch

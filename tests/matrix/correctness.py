@@ -23,7 +23,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.contexts import (  # noqa: E402
+from support.contexts import (
     PAIR,
     of_row,
     prefix_embeddings,
@@ -31,13 +31,13 @@ from support.contexts import (  # noqa: E402
     prefix_score,
     tiny_context,
 )
-from support.tiny_models import ARCHITECTURES, MIXTURES_OF_EXPERTS  # noqa: E402
+from support.tiny_models import ARCHITECTURES, MIXTURES_OF_EXPERTS
 
-from inseq_captum.gradients import InputXGradient, Saliency  # noqa: E402
-from inseq_captum.integrated import IntegratedGradients  # noqa: E402
-from inseq_captum.shap import GradientShap, interpolation_points  # noqa: E402
-from inseq_core.torch import TorchContext  # noqa: E402
-from inseq_propagation.deeplift import DeepLift  # noqa: E402
+from inseq_captum.gradients import InputXGradient, Saliency
+from inseq_captum.integrated import IntegratedGradients
+from inseq_captum.shap import GradientShap, interpolation_points
+from inseq_core.torch import TorchContext
+from inseq_propagation.deeplift import DeepLift
 
 BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
 Cell = Callable[[TorchContext], float]
@@ -46,7 +46,9 @@ Cell = Callable[[TorchContext], float]
 def _baselines(ctx: TorchContext, row: int) -> list[torch.Tensor]:
     found = ctx.baseline()
     sequence, position = int(ctx.grid.sequence[row]), int(ctx.grid.position[row])
-    source = [] if found.source is None else [found.source[[sequence], : int(ctx.batch.source_lengths[sequence])]]
+    source = (
+        [] if found.source is None else [found.source[[sequence], : int(ctx.batch.source_lengths[sequence])]]
+    )
     return [*source, found.target[[sequence], :position]]
 
 
@@ -61,7 +63,9 @@ def _relative(ctx: TorchContext, found: object, expected: Callable[[int], list[t
 
 
 def saliency(ctx: TorchContext) -> float:
-    return _relative(ctx, Saliency().attribute(ctx), lambda row: [g.abs() for g in prefix_gradients(ctx, row)])
+    return _relative(
+        ctx, Saliency().attribute(ctx), lambda row: [g.abs() for g in prefix_gradients(ctx, row)]
+    )
 
 
 def input_x_gradient(ctx: TorchContext) -> float:
@@ -85,7 +89,9 @@ def _path_sum(ctx: TorchContext, row: int, nodes: list[tuple[float, float]]) -> 
 def integrated_gradients(ctx: TorchContext) -> float:
     points, weights = np.polynomial.legendre.leggauss(4)
     nodes = [(float(p + 1) / 2, float(w) / 2) for p, w in zip(points, weights, strict=True)]
-    return _relative(ctx, IntegratedGradients(n_steps=4).attribute(ctx), lambda row: _path_sum(ctx, row, nodes))
+    return _relative(
+        ctx, IntegratedGradients(n_steps=4).attribute(ctx), lambda row: _path_sum(ctx, row, nodes)
+    )
 
 
 def gradient_shap(ctx: TorchContext) -> float:

@@ -79,7 +79,6 @@ LANGUAGES = {"mbart": ("en_XX", "fr_XX"), "nllb": ("eng_Latn", "fra_Latn"), "m2m
 """Codes of source and target language of the tokenizers that have them."""
 
 
-
 @functools.cache
 def _work_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="tiny-models-"))

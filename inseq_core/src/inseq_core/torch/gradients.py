@@ -56,7 +56,7 @@ class ForwardRules(Protocol):
 
     def __enter__(self) -> Any: ...
 
-    def __exit__(self, *exc: object) -> bool | None: ...
+    def __exit__(self, kind: Any, error: Any, trace: Any, /) -> Any: ...
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -239,7 +239,7 @@ def batched_vjp(
             )
             return tuple(_present(g, leaf, len(cotangents)) for g, leaf in zip(grads, leaves, strict=True))
         except RuntimeError as error:
-            if adapter.is_out_of_memory(error) or "vmap" not in str(error) and "atching rule" not in str(error):
+            if adapter.is_out_of_memory(error) or not ("vmap" in str(error) or "atching rule" in str(error)):
                 raise
             adapter.traits.batches_cotangents = False
             adapter.traits.note(f"backward passes run one step at a time: {str(error).splitlines()[0]}")
