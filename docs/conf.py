@@ -1,28 +1,29 @@
-"""The site: `make docs` writes it to docs/_build/html."""
+"""The site: `make docs` writes it to docs/_build/html. Reference pages are written from the code first."""
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS))
+
+from reference_source import write_pages
+
+write_pages(DOCS / "reference")
 
 project = "inseq"
 author = "The inseq maintainers"
 copyright = author
 version = release = installed_version("inseq-core")
 
-extensions = [
-    "myst_parser",
-    "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
-    "sphinx.ext.napoleon",
-    "sphinx_copybutton",
-]
+extensions = ["myst_parser", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "inseq"
+html_static_path: list[str] = []
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-autodoc_typehints = "description"
-autodoc_member_order = "bysource"
-napoleon_google_docstring = True
-napoleon_numpy_docstring = False
+copybutton_prompt_text = "$ "

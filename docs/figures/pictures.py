@@ -1,0 +1,85 @@
+"""Real output for the pages: ``python docs/figures/pictures.py`` makes the pictures that show it again.
+
+Terminal output becomes SVG (``*-terminal.svg``), pages become PNG by a headless chromium (``*-page.png``, left as
+they are where none is installed).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+import inseq
+from inseq_core.data.output import FeatureAttributionOutput
+from inseq_core.view.viewers import HtmlViewer, TerminalTokensViewer, TerminalViewer
+
+FIGURES = Path(__file__).parent
+SENTENCE = "The developer argued with the designer because her idea cannot be implemented."
+
+
+def terminal_picture(name: str, lines: str, width: int, title: str) -> None:
+    """Lines with escape codes as an SVG of a terminal."""
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(Text.from_ansi(lines.rstrip("\n")))
+    path = FIGURES / f"{name}-terminal.svg"
+    path.write_text(console.export_svg(title=title, unique_id=name) + "\n", encoding="utf-8")
+
+
+def page_picture(name: str, page: str, width: int, height: int, click: str = "") -> None:
+    """A page as a browser shows it, after a click on the element that a line of JavaScript finds."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "page.html"
+        if click:  # a page allows no scripts but its own
+            page = re.sub(r"<meta http-equiv=[^>]*>", "", page) + f"<script>{click}.click()</script>"
+        path.write_text(page, encoding="utf-8")
+        flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+        subprocess.run(
+            [
+                browser,
+                *flags.split(),
+                "--hide-scrollbars",
+                f"--user-data-dir={folder}/profile",
+                f"--window-size={width},{height}",
+                f"--screenshot={FIGURES / name}-page.png",
+                path.as_uri(),
+            ],
+            check=True,
+            capture_output=True,
+        )
+
+
+def translation() -> FeatureAttributionOutput:
+    """The sentence of ``make demo``."""
+    model = inseq.load_model("demo-en-fr", "integrated_gradients")
+    return model.attribute(SENTENCE, step_scores=["probability"], show_progress=False)
+
+
+def main() -> None:
+    """Make every picture."""
+    out = translation()
+    model = inseq.load_model("demo-en-fr", "integrated_gradients")
+    part = model.attribute(
+        SENTENCE, attr_pos_start=5, attr_pos_end=13, step_scores=["probability"], show_progress=False
+    )
+    terminal_picture("table", TerminalViewer(width=92, color=True).render(part), 92, "out.show()")
+    words = part.aggregate("words")
+    terminal_picture("tokens", TerminalTokensViewer(width=92, color=True).render(words), 92, "out.show_tokens()")
+    page_picture("table", HtmlViewer().render(out), 1000, 840, "document.querySelectorAll('.text.target .k')[7]")
+
+    lm = inseq.load_model("demo-lm", "attention")
+    attention = lm.attribute("The capital of France is", show_progress=False)
+    page_picture("granular", HtmlViewer(aggregate=False).render(attention), 900, 620)
+
+
+if __name__ == "__main__":
+    main()
