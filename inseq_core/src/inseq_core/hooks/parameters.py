@@ -66,7 +66,7 @@ def documented(docstring: str, names: Sequence[str]) -> dict[str, str]:
         return {}
     one = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     start = re.compile(
-        rf"(?:(?<=^)|(?<=[\s(;]))`{{0,2}}(?P<names>(?:{one})(?:`{{0,2}}, `{{0,2}}(?:{one}))*)`{{0,2}}"
+        rf"(?:(?<=^)|(?<=[\s(;]))`{{0,2}}(?P<names>(?:{one})(?:`{{0,2}},\s+`{{0,2}}(?:{one}))*)`{{0,2}}"
         rf"(?:\s*\([^()\n]*\))?:(?=\s)",
         re.MULTILINE,
     )

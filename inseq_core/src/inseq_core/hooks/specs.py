@@ -228,7 +228,8 @@ class StepFunctionSpec:
         compares_distributions: a contrast is compared as a whole distribution, not by its token, so that
             there is nothing to compare on the text's own input.
         unit, range, formula: for ``explain``.
-        trial: arguments of a quick trial run, where a parameter has no default.
+        trial: arguments of a quick trial run on two texts, where a parameter has no default; a list has one
+            value for each text.
     """
 
     LAZY: ClassVar[str | None] = "function"

@@ -208,6 +208,7 @@ def _contrastive(name: str, *, check: str = f"{_ROOM}.contrast:check", **fields:
         function=f"{_ROOM}.contrast:{name}",
         check=check,
         prepare=f"{_ROOM}.contrast:prepare",
+        trial={"contrast_sources": ["she likes a dog", "he"]},
         rowwise=True,
         **fields,
     )

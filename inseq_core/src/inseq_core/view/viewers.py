@@ -54,8 +54,14 @@ class TerminalViewer:
 
 @attrs.frozen(kw_only=True)
 class TerminalTokensViewer:
-    """The text before each step for a terminal; ``wrap_after`` and ``highlight`` as in
-    ``show_token_attributions``."""
+    """The text before each step for a terminal.
+
+    Attributes:
+        width: cells of a line; None asks the terminal.
+        color: with escape codes for colours; else plain text.
+        wrap_after: where lines end: after so many tokens, after a token, after any of several.
+        highlight: a step score that colours the generated tokens themselves.
+    """
 
     width: int | None = None
     color: bool = False
@@ -74,7 +80,12 @@ class TerminalTokensViewer:
 
 @attrs.frozen(kw_only=True)
 class HtmlViewer:
-    """A page to click; ``aggregate=False`` leaves trailing axes to leaf through."""
+    """A page to click.
+
+    Attributes:
+        aggregate: reduce trailing axes first; else they are left to leaf through.
+        max_show_size, min_val, max_val: as in ``show_attributions``.
+    """
 
     aggregate: bool = True
     max_show_size: int | None = None
@@ -98,7 +109,13 @@ class HtmlViewer:
 
 @attrs.frozen(kw_only=True)
 class HtmlTokensViewer:
-    """A page of texts step by step; options as in ``show_token_attributions``."""
+    """A page of texts step by step.
+
+    Attributes:
+        wrap_after: where lines end: after so many tokens, after a token, after any of several.
+        highlight: a step score that colours the generated tokens themselves.
+        min_val, max_val: scores that get the strongest colours.
+    """
 
     wrap_after: WrapAfter = None
     highlight: str | None = None
@@ -121,7 +138,11 @@ class HtmlTokensViewer:
 
 @attrs.frozen(kw_only=True)
 class FigureViewer:
-    """A heatmap; options as in ``show_attributions``."""
+    """A heatmap.
+
+    Attributes:
+        max_show_size, min_val, max_val: as in ``show_attributions``.
+    """
 
     max_show_size: int | None = None
     min_val: float | None = None
