@@ -48,10 +48,12 @@ class PlacedTokens:
         anchor, before = 0, 0  # a token at which the text so far is known to end in a whole character
         for last in range(1, len(ids) + 1):
             first = max(anchor - _LOOK_BACK, 0)
-            gained = len(decode(first, last)) - len(decode(first, anchor))
-            end = min(max(before + gained, ends[-1]), len(text))
+            so_far = decode(first, last)
+            # a letter of several tokens is shown by the last of them; what never becomes one, by the last of all
+            whole = so_far if last == len(ids) else so_far.rstrip("\ufffd")
+            end = min(max(before + len(whole) - len(decode(first, anchor)), ends[-1]), len(text))
             ends.append(end)
-            if last - anchor >= _LOOK_BACK and not decode(first, last).endswith("\ufffd"):
+            if last - anchor >= _LOOK_BACK and not so_far.endswith("\ufffd"):
                 anchor, before = last, end
         starts = []
         for start, end in itertools.pairwise(ends):
@@ -70,11 +72,6 @@ class PlacedTokens:
         return [
             i for i, (a, b) in enumerate(zip(self.starts, ends, strict=True)) if a < end and b > max(a, start)
         ]
-
-    def shows(self, token: int) -> bool:
-        """Whether a token has a character of its own."""
-        ends = (*self.starts[1:], len(self.text))
-        return ends[token] > self.starts[token]
 
 
 def placed_as_written(adapter: ModelAdapter, ids: Sequence[int], written: str) -> PlacedTokens:

@@ -19,6 +19,10 @@ Positions = int | Sequence[int | None] | None
 """One position for all texts, one a text, or None for the default."""
 
 
+_LETTER = 12
+"""Tokens that a letter has at most, and some before it."""
+
+
 def check_positions(name: str, value: Any, n_texts: int) -> tuple[int | None, ...]:
     """One position a text.
 
@@ -131,18 +135,17 @@ def _occurrences(adapter: ModelAdapter, ids: Sequence[int], piece: str) -> list[
 
     The piece may name special tokens, where the text without them does not have it.
     """
-    special = adapter.token_texts(ids, "target").special
     for with_special in (False, True):
         placed = PlacedTokens.of(adapter, ids, with_special=with_special)
         found, at = [], placed.text.find(piece)
         while at >= 0:
             touched = placed.touched(at, at + len(piece))
             if touched:
-                end = touched[-1] + 1
-                # a character of several tokens is shown by the first of them
-                while end < len(ids) and not placed.shows(end) and not special[end]:
-                    end += 1
-                found.append((touched[0], end))
+                start = touched[0]
+                # a letter of several tokens is shown by the last of them, and may begin inside another
+                while start and adapter.decode(ids[max(start - _LETTER, 0) : start]).endswith("\ufffd"):
+                    start -= 1
+                found.append((start, touched[-1] + 1))
             at = placed.text.find(piece, at + 1)
         if found:
             return found
