@@ -133,7 +133,7 @@ def table(names: list[str]) -> str:
         for label, cell in CELLS.items():
             found = error(name, cell)
             is_routed = label == "deeplift" and name in MIXTURES_OF_EXPERTS
-            cells.append(f"{found:.0e}" + (" (routing jumps)" if is_routed else ""))
+            cells.append(("0" if found == 0 else f"{found:.0e}") + (" (routing jumps)" if is_routed else ""))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
     return "\n".join(lines)
