@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from inseq_core.data.output import FeatureAttributionOutput as FeatureAttributionOutput
     from inseq_core.data.output import merge_attributions as merge_attributions
     from inseq_core.data.token import TokenWithId as TokenWithId
+    from inseq_core.dataset.attribute import attribute_dataset as attribute_dataset
     from inseq_core.errors import InseqError as InseqError
     from inseq_core.explain import explain as explain
     from inseq_core.hooks.listing import list_aggregation_functions as list_aggregation_functions
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from inseq_core.hooks.registration import register_step_function as register_step_function
     from inseq_core.model import AttributionModel as AttributionModel
     from inseq_core.model import load_model as load_model
+    from inseq_core.pecore.attribute import attribute_context as attribute_context
+    from inseq_core.pecore.result import AttributeContextOutput as AttributeContextOutput
     from inseq_core.store.files import load_attributions as load_attributions
     from inseq_core.version import get_version as get_version
     from inseq_core.view.show import show_attributions as show_attributions
@@ -80,6 +83,7 @@ _NAMES = {
         "merge_attributions",
     ),
     "inseq_core.data.token": ("TokenWithId",),
+    "inseq_core.dataset.attribute": ("attribute_dataset",),
     "inseq_core.errors": ("InseqError",),
     "inseq_core.explain": ("explain",),
     "inseq_core.hooks.listing": (
@@ -103,6 +107,8 @@ _NAMES = {
         "AttributionModel",
         "load_model",
     ),
+    "inseq_core.pecore.attribute": ("attribute_context",),
+    "inseq_core.pecore.result": ("AttributeContextOutput",),
     "inseq_core.store.files": ("load_attributions",),
     "inseq_core.version": (
         "__version__",

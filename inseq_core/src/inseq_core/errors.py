@@ -103,6 +103,14 @@ class SavedFileMissingError(InseqError, FileNotFoundError):
     """There is no file to load."""
 
 
+class DatasetError(InseqError, ValueError):
+    """A dataset that cannot be read, is empty, or has no texts where they were expected."""
+
+
+class DatasetMissingError(DatasetError, FileNotFoundError):
+    """There is no such dataset file."""
+
+
 class MergeError(InseqError, ValueError):
     """Outputs that do not belong together."""
 

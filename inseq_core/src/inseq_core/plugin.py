@@ -19,6 +19,16 @@ def inseq_commands() -> Iterable[ic.CommandSpec]:
         summary="Attribute what a model generates to its input, and show it.",
     )
     yield ic.CommandSpec(
+        name="attribute-dataset",
+        command="inseq_core.cli.attribute_dataset:attribute_dataset",
+        summary="Attribute every text of a dataset, and save the result.",
+    )
+    yield ic.CommandSpec(
+        name="attribute-context",
+        command="inseq_core.cli.attribute_context:attribute_context",
+        summary="Find the output tokens that depend on a context, and the words they depend on.",
+    )
+    yield ic.CommandSpec(
         name="plugins",
         command="inseq_core.cli.plugins:plugins",
         summary="Show installed plugins, what each provides, and what failed.",

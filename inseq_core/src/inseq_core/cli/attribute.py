@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inseq_core.cli.options import ManyCommand, method_options, model_options, result_options, set_verbosity
-from inseq_core.errors import InvalidArgumentError, listed
+from inseq_core.cli.options import (
+    ManyCommand,
+    check_folder,
+    loading_keywords,
+    method_options,
+    model_options,
+    result_options,
+    set_verbosity,
+)
 
 if TYPE_CHECKING:
     from inseq_core.data.output import FeatureAttributionOutput
@@ -41,21 +48,15 @@ def attribute(
     from inseq_core.model import load_model
 
     set_verbosity(verbose, very_verbose)
-    _check(options)
+    check_options(options)
     model = load_model(
-        options["model_name_or_path"],
-        options["attribution_method"],
-        **{
-            name: options[name]
-            for name in ("framework", "device", "model_kwargs", "tokenizer_kwargs")
-            if options[name] is not None
-        },
+        options["model_name_or_path"], options["attribution_method"], **loading_keywords(options)
     )
-    out = model.attribute(list(input_texts), list(generated_texts) or None, **_keywords(options))
+    out = model.attribute(list(input_texts), list(generated_texts) or None, **attribute_keywords(options))
     present(out, options)
 
 
-def _keywords(options: dict[str, Any]) -> dict[str, Any]:
+def attribute_keywords(options: dict[str, Any]) -> dict[str, Any]:
     """What ``attribute()`` is given; ``--attribution_kwargs`` may hold any other of its keywords too."""
     keywords = {
         "attr_pos_start": options["start_pos"],
@@ -82,7 +83,7 @@ def _keywords(options: dict[str, Any]) -> dict[str, Any]:
     return {**keywords, **more}
 
 
-def _check(options: dict[str, Any]) -> None:
+def check_options(options: dict[str, Any]) -> None:
     """What can be refused before a model is loaded."""
     if options["hide_attributions"] and not (options["save_path"] or options["viz_path"]):
         raise click.UsageError("--hide_attributions leaves nothing to see: add --save_path or --viz_path.")
@@ -93,23 +94,37 @@ def _check(options: dict[str, Any]) -> None:
     if options["aggregate_output"] and not options["save_path"]:
         raise click.UsageError("--aggregate_output is about the saved file: add --save_path.")
     for name in ("save_path", "viz_path"):
-        folder = Path(options[name] or ".").absolute().parent
-        if not folder.is_dir():
-            raise click.UsageError(f"--{name}: the folder {str(folder)!r} does not exist.")
+        check_folder(name, options[name])
 
 
 def present(out: FeatureAttributionOutput, options: dict[str, Any]) -> None:
-    """Show, draw and save a result, as the options say."""
+    """Aggregate as the options say, then show, draw and save."""
     chosen = aggregated(out, options)
-    shown = out if chosen is None else chosen
+    kept = out.aggregate() if chosen is None and options["aggregate_output"] else chosen or out
+    deliver(chosen or out, kept, options, is_aggregated=chosen is not None)
+
+
+def deliver(
+    shown: FeatureAttributionOutput,
+    kept: FeatureAttributionOutput,
+    options: dict[str, Any],
+    *,
+    is_aggregated: bool,
+) -> None:
+    """Show and draw one result, and save one, which may be the same.
+
+    Args:
+        is_aggregated: ``shown`` is to be shown as it is.
+    """
+    from inseq_core.store.files import write_whole
+
     if not options["hide_attributions"]:
-        shown.show(do_aggregation=chosen is None)
+        shown.show(do_aggregation=not is_aggregated)
     if options["viz_path"]:
-        page = shown.show(display=False, return_html=True, do_aggregation=chosen is None)
-        Path(options["viz_path"]).write_text(page, encoding="utf-8")
+        page = shown.show(display=False, return_html=True, do_aggregation=not is_aggregated)
+        write_whole(Path(options["viz_path"]), lambda: page.encode("utf-8"), overwrite=True)
         click.echo(f"Picture: {options['viz_path']}", err=True)
     if options["save_path"]:
-        kept = out.aggregate() if chosen is None and options["aggregate_output"] else chosen or out
         kept.save(options["save_path"], overwrite=True)
         click.echo(f"Saved: {options['save_path']}", err=True)
 
@@ -120,28 +135,10 @@ def aggregated(out: FeatureAttributionOutput, options: dict[str, Any]) -> Featur
     Raises:
         InvalidArgumentError: an aggregator that cannot pick, normalise or rescale, asked to.
     """
-    from inseq_core.aggregate.chain import pipeline
+    from inseq_core.aggregate.in_order import aggregated_in_order
 
     names, selectors = options["attribution_aggregators"], options["attribution_selectors"]
-    last = {
-        name: True for name in ("normalize", "rescale") if options[f"{name}_attributions"]
-    }  # of the whole, so only in the end
-    if not names:
-        return out.aggregate(**last, **_picked(selectors, 0)) if last or selectors else None
-    for i, name in enumerate(names):
-        accepted = pipeline(name).stages[-1].accepted()
-        wanted = {**(last if i == len(names) - 1 else {}), **_picked(selectors, i)}
-        for parameter in wanted:
-            if parameter not in accepted:
-                raise InvalidArgumentError(
-                    f"The aggregator {name!r} does not take {parameter}.\n"
-                    f"  It takes: {listed(accepted) or 'nothing'}."
-                )
-        if "normalize" in accepted and not wanted.get("rescale"):
-            wanted.setdefault("normalize", False)
-        out = out.aggregate(name, **wanted)
-    return out
-
-
-def _picked(selectors: tuple[int, ...], i: int) -> dict[str, Any]:
-    return {"select_idx": selectors[i]} if i < len(selectors) else {}
+    normalize, rescale = options["normalize_attributions"], options["rescale_attributions"]
+    if not (names or selectors or normalize or rescale):
+        return None
+    return aggregated_in_order(out, names, selectors, normalize=normalize, rescale=rescale)

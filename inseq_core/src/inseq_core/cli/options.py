@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -111,7 +113,7 @@ model_options = together(
     click.option("--tokenizer_kwargs", type=JsonDict(), help="Arguments for loading the tokenizer."),
 )
 
-method_options = together(
+explanation_options = together(
     click.option(
         "--attribution_method",
         "-a",
@@ -130,6 +132,10 @@ method_options = together(
         "--attribution_kwargs", type=JsonDict(), help="Arguments of the method and of step functions."
     ),
     click.option("--generation_kwargs", type=JsonDict(), help="Arguments of the model's generation."),
+)
+
+method_options = together(
+    explanation_options,
     click.option(
         "--step_scores", type=Registered(step_functions), multiple=True, help="Step scores to show."
     ),
@@ -153,7 +159,7 @@ method_options = together(
     click.option("--seed", type=int, default=0, show_default=True, help="What random draws derive from."),
 )
 
-result_options = together(
+aggregation_options = together(
     click.option(
         "--attribution_aggregators",
         multiple=True,
@@ -168,6 +174,10 @@ result_options = together(
     ),
     click.option("--normalize_attributions", is_flag=True, help="Make the scores of a step sum to one."),
     click.option("--rescale_attributions", is_flag=True, help="Divide the scores by the largest."),
+)
+
+result_options = together(
+    aggregation_options,
     click.option(
         "--aggregate_output", is_flag=True, help="Save one score for each token, not every dimension."
     ),
@@ -177,6 +187,23 @@ result_options = together(
     click.option("--verbose", "-v", is_flag=True, help="Say what is done."),
     click.option("--very_verbose", "-vv", is_flag=True, help="Say everything that is done."),
 )
+
+
+def loading_keywords(options: dict[str, Any]) -> dict[str, Any]:
+    """What ``load_model`` is given beside the model and the method."""
+    names = ("framework", "device", "model_kwargs", "tokenizer_kwargs")
+    return {name: options[name] for name in names if options[name] is not None}
+
+
+def check_folder(option: str, path: str | None) -> None:
+    """Refuse a file that could not be written in the end, before anything is worked out for it."""
+    if path is None:
+        return
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise click.UsageError(f"--{option}: the folder {str(folder)!r} does not exist.")
+    if not os.access(folder, os.W_OK):
+        raise click.UsageError(f"--{option}: nothing may be written into the folder {str(folder)!r}.")
 
 
 def set_verbosity(verbose: bool, very_verbose: bool) -> None:

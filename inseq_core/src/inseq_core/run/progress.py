@@ -17,7 +17,9 @@ def _stay(rows: int) -> None:
 
 
 @contextmanager
-def progress(title: str, total: int, *, show: bool = True, pretty: bool = True) -> Iterator[Advance]:
+def progress(
+    title: str, total: int, *, show: bool = True, pretty: bool = True, unit: str = "steps"
+) -> Iterator[Advance]:
     """A bar that is told how many steps are done.
 
     Args:
@@ -25,6 +27,7 @@ def progress(title: str, total: int, *, show: bool = True, pretty: bool = True) 
         total: how many steps there are.
         show: no bar at all where False, or where standard error is not a terminal.
         pretty: a coloured bar with the time left; a plain counter where False.
+        unit: what is counted.
     """
     if not show or not total or not sys.stderr.isatty():
         yield _stay
@@ -41,9 +44,9 @@ def progress(title: str, total: int, *, show: bool = True, pretty: bool = True) 
 
     name = TextColumn("{task.description}", markup=False)
     columns = (
-        (SpinnerColumn(), name, BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn())
+        (SpinnerColumn(), name, BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
         if pretty
-        else (name, MofNCompleteColumn(), TextColumn("steps"))
+        else (name, MofNCompleteColumn(), TextColumn(unit))
     )
     with Progress(*columns, console=Console(stderr=True, no_color=not pretty or None), transient=True) as bar:
         task = bar.add_task(title, total=total)

@@ -88,7 +88,7 @@ def save_attributions(
         return json_file.compress(text) if is_compressed else text
 
     if not split_sequences:
-        return [_write(path, lambda: content(output, None), overwrite)]
+        return [write_whole(path, lambda: content(output, None), overwrite)]
     count = len(output)
     ending = ".json.gz" if is_compressed and suffix.lower() == ".json" else suffix
     paths = [path.with_name(f"{stem}_{i}{ending}") for i in range(count)]
@@ -96,7 +96,7 @@ def save_attributions(
         for taken in paths:
             _refuse_existing(taken)
     return [
-        _write(part_path, lambda i=i: content(output.subset([i]), (i, count)), overwrite)  # type: ignore[misc]
+        write_whole(part_path, lambda i=i: content(output.subset([i]), (i, count)), overwrite)  # type: ignore[misc]
         for i, part_path in enumerate(paths)
     ]
 
@@ -210,7 +210,7 @@ def _refuse_existing(path: Path) -> None:
         )
 
 
-def _write(path: Path, content: Callable[[], bytes], overwrite: bool) -> Path:
+def write_whole(path: Path, content: Callable[[], bytes], overwrite: bool) -> Path:
     """Write all of it or nothing.
 
     Raises:

@@ -1,0 +1,149 @@
+"""``inseq attribute-dataset``: every text of a dataset, a batch at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inseq_core.cli.attribute import (
+    aggregated,
+    attribute_keywords,
+    check_options,
+    deliver,
+    present,
+)
+from inseq_core.cli.options import (
+    JsonDict,
+    ManyCommand,
+    loading_keywords,
+    method_options,
+    model_options,
+    result_options,
+    set_verbosity,
+    together,
+)
+
+if TYPE_CHECKING:
+    from inseq_core.data.output import FeatureAttributionOutput
+
+dataset_options = together(
+    click.option(
+        "--dataset_name",
+        "--dataset",
+        "-d",
+        required=True,
+        metavar="NAME",
+        help="A csv, tsv, json, jsonl or parquet file, or the hub id of a dataset.",
+    ),
+    click.option(
+        "--input_text_field",
+        "--input",
+        "-in",
+        required=True,
+        metavar="FIELD",
+        help="The field with the input texts.",
+    ),
+    click.option(
+        "--generated_text_field",
+        "--generated",
+        "-gen",
+        metavar="FIELD",
+        help="The field with outputs to explain; otherwise they are generated.",
+    ),
+    click.option(
+        "--dataset_config", "--config", metavar="NAME", help="Configuration of a dataset of the hub."
+    ),
+    click.option("--dataset_dir", "--dir", metavar="FOLDER", help="The folder that the files lie in."),
+    click.option(
+        "--dataset_files",
+        "--files",
+        multiple=True,
+        metavar="FILE",
+        help="Files, where --dataset_name is their kind: csv, json, jsonl, parquet.",
+    ),
+    click.option(
+        "--dataset_split",
+        "--split",
+        default="train",
+        show_default=True,
+        metavar="SPLIT",
+        help="Which part: 'train', 'train[:20]', 'train[10%:50%]'.",
+    ),
+    click.option("--dataset_revision", "--revision", metavar="NAME", help="Version of a dataset of the hub."),
+    click.option(
+        "--dataset_auth_token", "--auth", metavar="TOKEN", help="Access to a private dataset of the hub."
+    ),
+    click.option(
+        "--dataset_kwargs",
+        type=JsonDict(),
+        help="Further arguments for reading: of files delimiter, encoding, field; else of load_dataset.",
+    ),
+)
+
+_OPENING = (
+    "dataset_config",
+    "dataset_dir",
+    "dataset_files",
+    "dataset_split",
+    "dataset_revision",
+    "dataset_auth_token",
+    "dataset_kwargs",
+)
+
+
+@click.command(name="attribute-dataset", cls=ManyCommand)
+@dataset_options
+@model_options
+@method_options
+@result_options
+def attribute_dataset(verbose: bool, very_verbose: bool, **options: Any) -> None:
+    """Attribute every text of a dataset, and save the result.
+
+    Texts are read and attributed --batch_size at a time. Files appear when everything is done, complete.
+
+    Example: inseq attribute-dataset -d sentences.csv -in english -m demo-en-fr --split "train[:20]" --hide
+    --aggregate_output -o scores.json
+    """
+    from inseq_core.dataset.attribute import attribute_rows
+    from inseq_core.dataset.opening import open_dataset
+    from inseq_core.model import load_model
+
+    set_verbosity(verbose, very_verbose)
+    check_options(options)
+    keywords = attribute_keywords(options)
+    dataset = open_dataset(
+        options["dataset_name"],
+        options["input_text_field"],
+        options["generated_text_field"],
+        **{name: options[name] for name in _OPENING},
+    )
+    model = load_model(
+        options["model_name_or_path"], options["attribution_method"], **loading_keywords(options)
+    )
+    is_chosen = any(
+        options[f"{name}"]
+        for name in (
+            "attribution_aggregators",
+            "attribution_selectors",
+            "normalize_attributions",
+            "rescale_attributions",
+        )
+    )
+    # Only a file may want every dimension: without one, or aggregated, they are let go batch by batch.
+    is_reduced = is_chosen or options["aggregate_output"] or not options["save_path"]
+
+    def reduced(out: FeatureAttributionOutput) -> FeatureAttributionOutput:
+        return aggregated(out, options) or out.aggregate()
+
+    out = attribute_rows(
+        model,
+        dataset,
+        dataset_split=options["dataset_split"],
+        aggregate=reduced if is_reduced else False,
+        **keywords,
+    )
+    if is_reduced:
+        deliver(out, out, options, is_aggregated=True)
+    else:
+        present(out, options)

@@ -1,0 +1,147 @@
+"""``attribute_dataset``: the texts of a dataset, a batch at a time, as one output."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from inseq_core.data.output import FeatureAttributionOutput, merge_attributions
+from inseq_core.dataset.opening import TextDataset, TextRow, open_dataset
+from inseq_core.errors import DatasetError, InseqError, InvalidArgumentError, invalid
+from inseq_core.model import AttributionModel, load_model
+from inseq_core.run.progress import progress
+
+Aggregate = Callable[[FeatureAttributionOutput], FeatureAttributionOutput]
+
+DEFAULT_METHOD = "saliency"
+"""For models that were loaded without a method."""
+
+
+def attribute_dataset(
+    model: Any,
+    dataset_name: str,
+    input_text_field: str,
+    generated_text_field: str | None = None,
+    *,
+    dataset_config: str | None = None,
+    dataset_dir: str | None = None,
+    dataset_files: str | Sequence[str] = (),
+    dataset_split: str = "train",
+    dataset_revision: str | None = None,
+    dataset_auth_token: str | None = None,
+    dataset_kwargs: Mapping[str, Any] | None = None,
+    batch_size: int = 8,
+    aggregate: bool | Aggregate = False,
+    show_progress: bool = True,
+    **keywords: Any,
+) -> FeatureAttributionOutput:
+    """Attribute every text of a dataset.
+
+    Rows are read, encoded and attributed ``batch_size`` at a time, each batch like a call of its own. Of the
+    texts themselves no more is held; scores of every dimension are, unless they are aggregated batch by batch.
+
+    Args:
+        model: an ``AttributionModel``, or what ``load_model`` takes.
+        dataset_name: a csv, tsv, json, jsonl or parquet file, the kind of ``dataset_files``, or a name that
+            the library ``datasets`` knows.
+        input_text_field: the field with the input texts (or chat messages).
+        generated_text_field: the field with outputs to explain; otherwise the model generates them.
+        dataset_config, dataset_dir, dataset_files, dataset_split, dataset_revision, dataset_auth_token,
+            dataset_kwargs: see ``open_dataset``.
+        batch_size: rows at a time.
+        aggregate: aggregate each batch as soon as it is there, in the default way or by a function.
+        show_progress: a progress bar on a terminal.
+        **keywords: of ``AttributionModel.attribute``.
+
+    Returns:
+        One attribution a row, in their order; the dataset is named in the info.
+
+    Raises:
+        DatasetError, DatasetMissingError, MissingPackageError: see ``open_dataset``.
+        InseqError: what ``attribute`` raises, with the rows it was about.
+    """
+    opened = open_dataset(
+        dataset_name,
+        input_text_field,
+        generated_text_field,
+        dataset_config=dataset_config,
+        dataset_dir=dataset_dir,
+        dataset_files=dataset_files,
+        dataset_split=dataset_split,
+        dataset_revision=dataset_revision,
+        dataset_auth_token=dataset_auth_token,
+        dataset_kwargs=dataset_kwargs,
+    )
+    if not isinstance(model, AttributionModel):
+        model = load_model(model, keywords.get("method") or DEFAULT_METHOD)
+    return attribute_rows(
+        model,
+        opened,
+        dataset_split=dataset_split,
+        batch_size=batch_size,
+        aggregate=aggregate,
+        show_progress=show_progress,
+        **keywords,
+    )
+
+
+def attribute_rows(
+    model: AttributionModel,
+    dataset: TextDataset,
+    *,
+    dataset_split: str = "train",
+    batch_size: int = 8,
+    aggregate: bool | Aggregate = False,
+    show_progress: bool = True,
+    **keywords: Any,
+) -> FeatureAttributionOutput:
+    """Attribute the rows of an opened dataset; see ``attribute_dataset``."""
+    if type(batch_size) is not int or batch_size < 1:
+        raise invalid("batch_size", batch_size, "a whole number of at least 1")
+    for name in ("input_texts", "generated_texts"):
+        if name in keywords:
+            raise InvalidArgumentError(f"{name} are what the dataset has: name the field that they are in.")
+    reduce: Aggregate = aggregate if callable(aggregate) else _default if aggregate else _as_it_is
+    outputs = []
+    with progress(f"rows of {dataset.name}", dataset.count or 0, show=show_progress, unit="rows") as advance:
+        for rows in _batches(dataset, batch_size):
+            outputs.append(reduce(_attributed(model, dataset, rows, keywords)))
+            advance(len(rows))
+    if not outputs:
+        raise DatasetError(f"{dataset.name}: it has no rows.")
+    merged = merge_attributions(outputs)
+    facts = {
+        "name": dataset.name,
+        "split": dataset_split,
+        "input_text_field": dataset.input_field,
+        "generated_text_field": dataset.generated_field,
+    }
+    info = merged.info.evolve(extras={**merged.info.extras, "dataset": facts})
+    return FeatureAttributionOutput(merged.sequence_attributions, merged.step_attributions, info)
+
+
+def _batches(dataset: TextDataset, size: int) -> Iterator[list[TextRow]]:
+    rows = iter(dataset)
+    while batch := list(itertools.islice(rows, size)):
+        yield batch
+
+
+def _attributed(
+    model: AttributionModel, dataset: TextDataset, rows: Sequence[TextRow], keywords: Mapping[str, Any]
+) -> FeatureAttributionOutput:
+    generated = None if dataset.generated_field is None else [row.generated or "" for row in rows]
+    try:
+        return model.attribute([row.input for row in rows], generated, show_progress=False, **keywords)
+    except InseqError as error:
+        first, last = rows[0].number, rows[-1].number
+        where = f"row {first}" if first == last else f"rows {first} to {last}"
+        raise type(error)(f"{dataset.name}, {where}: {error}") from error
+
+
+def _default(output: FeatureAttributionOutput) -> FeatureAttributionOutput:
+    return output.aggregate()
+
+
+def _as_it_is(output: FeatureAttributionOutput) -> FeatureAttributionOutput:
+    return output

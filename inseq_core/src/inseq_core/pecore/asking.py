@@ -1,0 +1,64 @@
+"""What a person at the terminal is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from inseq_core.errors import InvalidArgumentError
+
+Answer = TypeVar("Answer")
+
+
+def ask_output_context(output: str, candidate: str | None) -> str:
+    """Which beginning of a generated output is its context; "" for none.
+
+    Args:
+        output: what the model generated.
+        candidate: the beginning that is probably meant.
+
+    Raises:
+        InvalidArgumentError: nobody answers.
+    """
+
+    def ask() -> str:
+        click.echo(f"The model generated: {output}")
+        if candidate is not None and click.confirm(f"Is {candidate!r} its context?", default=True):
+            return candidate
+        while True:
+            answer: str = click.prompt("The part of it that is its context (nothing for none)", default="")
+            if output.startswith(answer):
+                return answer
+            click.echo("The output does not begin with that.")
+
+    return _answered(
+        ask, "Give output_context_text, or handle_output_context_strategy='auto' to split it by itself."
+    )
+
+
+def ask_next_token(prefix: str, token: str) -> str | None:
+    """What to compare a context-sensitive token with; None for what the model says without context.
+
+    Args:
+        prefix: the output before it.
+        token: the token itself.
+
+    Raises:
+        InvalidArgumentError: nobody answers.
+    """
+
+    def ask() -> str | None:
+        click.echo(f"After {prefix!r} the model writes {token!r} with the context.")
+        answer: str = click.prompt("A word to compare with (nothing for the model's own)", default="")
+        return answer.strip() or None
+
+    return _answered(ask, "Give contextless_output_next_tokens, or leave the choice to the model.")
+
+
+def _answered(ask: Callable[[], Answer], otherwise: str) -> Answer:
+    try:
+        return ask()
+    except (click.Abort, EOFError) as error:
+        raise InvalidArgumentError(f"There was no answer.\n  {otherwise}") from error
