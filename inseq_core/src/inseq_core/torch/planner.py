@@ -193,6 +193,6 @@ def copies_at_once(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, cop
     width = batch.target_ids.shape[1] + (batch.source_ids.shape[1] if batch.has_source else 0)
     activations = len(batch) * width * activation_bytes(adapter)
     gradients = len(batch) * grid.n_steps * width * dim * 4 * 2
-    logits = len(grid) * max(adapter.profile.vocabulary_size, 1) * 4 * 3
+    logits = len(grid.scored) * max(adapter.profile.vocabulary_size, 1) * 4 * 3
     size = adapter.memory_budget // 2 // max(activations + gradients + logits, 1)
     return int(np.clip(size, 1, max(copies, 1)))
