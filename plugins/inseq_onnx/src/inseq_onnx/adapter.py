@@ -20,7 +20,7 @@ from inseq_core.contracts.memory import local_grid
 from inseq_core.contracts.step_function import ForwardOutput
 from inseq_core.data.batch import EncodedText, IntArray, TokenBatch, as_ids
 from inseq_core.data.steps import StepGrid
-from inseq_core.errors import InseqError, ModelLoadError
+from inseq_core.errors import InseqError
 from inseq_core.hooks.specs import Capability, MethodSpec
 from inseq_core.text.reading import CodecAdapter
 from inseq_onnx import generation, graph, selfcheck
@@ -205,10 +205,5 @@ class OnnxAdapter(CodecAdapter):
         return self.to_numpy(self.forward_rows(batch, grid).logits)[:, 0]
 
     def close(self) -> None:
-        """Let go of the sessions."""
-
-        def closed(device: Any) -> Network:
-            raise ModelLoadError(f"{self.profile.name} was closed.")
-
-        self._reopen = closed
+        """Let go of the sessions; the adapter cannot be used any more."""
         del self.network

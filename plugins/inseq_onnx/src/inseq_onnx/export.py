@@ -24,7 +24,6 @@ from inseq_core.errors import (
     MissingPackageError,
     ModelLoadError,
     SavedFileExistsError,
-    SelfCheckError,
 )
 from inseq_onnx.layout import FORMAT, SETTINGS_FILE
 from inseq_onnx.tokenizer import TOKENIZER_FILE
@@ -49,7 +48,7 @@ class ExportReport:
         folder: where.
         files: names of the graphs.
         difference: the largest difference of a logit from the model's, relative to the range of its logits.
-        n_batches: batches that were compared.
+        n_batches: how many were compared.
     """
 
     folder: Path
@@ -86,7 +85,8 @@ def export(
     _check_packages()
     place = Path(folder).expanduser().absolute()
     _check_place(place, overwrite)
-    from inseq_onnx import tracing
+    from inseq_onnx import comparison, tracing
+    from inseq_onnx.loading import load
 
     loaded = tracing.read_model(model, dict(model_kwargs or {}))
     own = tracing.read_tokenizer(tokenizer or model, dict(tokenizer_kwargs or {}))
@@ -94,8 +94,15 @@ def export(
         _write_tokenizer(own, unfinished)
         files = tracing.write_graphs(loaded, unfinished, is_large=_bytes(loaded) >= EXTERNAL_DATA_FROM)
         _write_settings(loaded, own, files, unfinished)
-        difference, n_batches = _compare(loaded, unfinished, tracing)
-    return ExportReport(folder=place, files=tuple(files.values()), difference=difference, n_batches=n_batches)
+        adapter = load(unfinished, device="cpu")
+        difference = comparison.compare(loaded, adapter)
+        adapter.close()
+    return ExportReport(
+        folder=place,
+        files=tuple(files.values()),
+        difference=difference,
+        n_batches=len(comparison.SHAPES),
+    )
 
 
 def _check_packages() -> None:
@@ -230,36 +237,3 @@ def _write_settings(model: Any, tokenizer: Any, files: Mapping[str, str], folder
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-# -- the proof -------------------------------------------------------------------------------------
-
-
-def _compare(model: Any, folder: Path, tracing: Any) -> tuple[float, int]:
-    """The graphs, run as they will be, against the model.
-
-    Raises:
-        SelfCheckError: they give other logits.
-    """
-    import numpy as np
-
-    from inseq_onnx.loading import load
-    from inseq_onnx.selfcheck import TOLERANCE
-
-    adapter = load(folder, device="cpu")
-    worst, n = 0.0, 0
-    for batch, grid in tracing.trials(model, adapter.pad_id):
-        expected = tracing.logits(model, batch, grid)
-        found = adapter.to_numpy(adapter.network.rows(batch, grid))
-        span = max(float(expected.max() - expected.min()), 1e-3)
-        difference = float(np.abs(found - expected).max()) / span
-        worst, n = max(worst, difference), n + 1
-        if not difference <= TOLERANCE:  # NaN is none either
-            raise SelfCheckError(
-                f"The graphs of {type(model).__name__} give other logits than the model: off by "
-                f"{difference:.2g} of their range on {len(batch)} texts of up to {batch.target_ids.shape[1]} "
-                f"tokens (at most {TOLERANCE:g} is rounding).\n"
-                "  The exporter of this version of torch cannot do this model; nothing was written."
-            )
-    adapter.close()
-    return worst, n

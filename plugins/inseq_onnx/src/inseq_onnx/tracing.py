@@ -16,12 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from inseq_core.data.batch import EncodedText, TokenBatch
-from inseq_core.data.steps import StepGrid
 from inseq_core.errors import InseqError, ModelLoadError
 
 # -- loading ---------------------------------------------------------------------------------------
@@ -277,68 +274,3 @@ def _silent() -> Iterator[None]:
 def _first_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[0] if len(lines[0]) <= 300 else lines[0][:299] + "…"
-
-
-# -- what the graphs are compared with -------------------------------------------------------------
-
-SHAPES = ((1, 1, 1), (1, 3, 2), (2, 6, 7), (3, 11, 13), (5, 2, 4))
-"""(texts, source tokens, target tokens) of the batches that are tried; none is the one that was traced."""
-
-
-def trials(model: Any, pad_id: int) -> Iterator[tuple[TokenBatch, StepGrid]]:
-    """Batches of other sizes and lengths than the traced one, some texts shorter, some with masked gaps; all
-    their rows."""
-    generator = np.random.default_rng(0)
-    vocabulary = int(model.get_output_embeddings().weight.shape[0])
-    sizes = positions(model)
-    for n, s, t in SHAPES:
-        s, t = min(s, sizes["encoder"] or s), min(t, sizes["decoder"] or t)
-        texts = []
-        for k in range(n):
-            source = generator.integers(0, vocabulary, max(s - k, 1))
-            target = generator.integers(0, vocabulary, max(t - 2 * k, 1))
-            kept = np.ones(len(target), dtype=np.bool_)
-            kept[1 : 1 + k % 2] = False
-            seen = np.ones(len(source), dtype=np.bool_)
-            seen[1 : 1 + k % 2] = False
-            texts.append(
-                EncodedText(
-                    target_ids=target,
-                    target_kept=kept,
-                    source_ids=source if model.config.is_encoder_decoder else None,
-                    source_kept=seen if model.config.is_encoder_decoder else None,
-                )
-            )
-        batch = TokenBatch.of(texts, pad_id)
-        rows = [(b, p) for b, text in enumerate(texts) for p in range(1, len(text.target_ids) + 1)]
-        grid = StepGrid(
-            sequence=[b for b, _ in rows],
-            position=[p for _, p in rows],
-            target_ids=[0] * len(rows),
-            step=[p - 1 for _, p in rows],
-        )
-        yield batch, grid
-
-
-def logits(model: Any, batch: TokenBatch, grid: StepGrid) -> np.ndarray:
-    """(R, V) logits of the model itself, one text at a time, without padding."""
-    found = []
-    for b, text in enumerate(batch.texts):
-        ids = torch.tensor(np.array(text.target_ids))[None]
-        kept = torch.tensor(np.array(text.target_kept, dtype=np.int64))[None]
-        with torch.no_grad():
-            if text.source_ids is None or text.source_kept is None:
-                places = torch.arange(ids.shape[1])[None]
-                takes = inspect.signature(model.forward).parameters
-                options = {"position_ids": places} if "position_ids" in takes else {}
-                output = model(input_ids=ids, attention_mask=kept, **options)
-            else:
-                output = model(
-                    input_ids=torch.tensor(np.array(text.source_ids))[None],
-                    attention_mask=torch.tensor(np.array(text.source_kept, dtype=np.int64))[None],
-                    decoder_input_ids=ids,
-                    decoder_attention_mask=kept,
-                )
-        where = grid.position[grid.sequence == b] - 1
-        found.append(output.logits[0].float().numpy()[where])
-    return np.concatenate(found)
