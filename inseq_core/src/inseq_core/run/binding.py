@@ -113,7 +113,8 @@ def construct(owner: str, factory: Callable[..., Any], arguments: Mapping[str, A
         reason = str(error.args[0]) if error.args else str(error)
         match = _FIELD_AT_START.match(reason)
         name = match.group(1) if match else ""
-        if match and name in arguments:
+        shows_value = bool(match) and match.group(2).lstrip().startswith(("=", ":="))
+        if match and name in arguments and not shows_value:
             value = arguments[name]
             raise InvalidArgumentError(
                 f"{owner}: {name} = {_shown(value)} ({type(value).__name__}): {match.group(2)}"
