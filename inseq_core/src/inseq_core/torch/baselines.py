@@ -82,22 +82,20 @@ def _baseline_ids(ctx: TorchContext, ids: np.ndarray, side: str, baseline: str |
     except InvalidArgumentError:
         if not isinstance(baseline, str):
             raise
-        if (
-            side == "target" and ctx.batch.has_source
-        ):  # a baseline text speaks of the source; the prefix is just absent
+        if side == "target" and ctx.batch.has_source:
+            # a baseline text speaks of the source; the prefix is just absent
             return np.full_like(ids, adapter.baseline_ids("unk", side))
         text_ids = np.asarray(adapter.encode_input(baseline).ids, dtype=np.int64)
-    texts = ctx.request.full_texts or ctx.batch.texts
-    rows = np.empty_like(ids)
-    for b, text in enumerate(texts):
-        own = text.source_ids if side == "source" and text.source_ids is not None else text.target_ids
-        if len(text_ids) != len(own):
+    rows = np.full_like(ids, adapter.baseline_ids("unk", side))
+    for b, text in enumerate(ctx.request.full_texts or ctx.batch.texts):
+        on_source = side == "source" and text.source_ids is not None
+        whole = len(text.source_ids if on_source and text.source_ids is not None else text.target_ids)
+        given = whole if on_source else text.prompt_length
+        if len(text_ids) not in (given, whole):
             raise InvalidArgumentError(
-                f"baseline = {baseline!r} has {len(text_ids)} tokens, the {side} has {len(own)}: a baseline "
-                f"text needs one "
-                "token for each of the input's."
+                f"baseline = {baseline!r} has {len(text_ids)} tokens, the input has {given}: a baseline text "
+                "needs one token for each of the input's."
             )
-        width = min(ids.shape[1], len(text_ids))
-        rows[b] = ids[b]
+        width = min(ids.shape[1], len(text_ids))  # what was generated after a baseline prompt is just absent
         rows[b, :width] = text_ids[:width]
     return rows
