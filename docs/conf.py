@@ -9,7 +9,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))
 
-from reference_source import write_pages
+from reference_source import write_pages  # noqa: E402
 
 write_pages(DOCS / "reference")
 

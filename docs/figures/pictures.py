@@ -26,7 +26,9 @@ SENTENCE = "The developer argued with the designer because her idea cannot be im
 
 def terminal_picture(name: str, lines: str, width: int, title: str) -> None:
     """Lines with escape codes as an SVG of a terminal."""
-    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console = Console(
+        record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor"
+    )
     console.print(Text.from_ansi(lines.rstrip("\n")))
     path = FIGURES / f"{name}-terminal.svg"
     path.write_text(console.export_svg(title=title, unique_id=name) + "\n", encoding="utf-8")
@@ -73,8 +75,12 @@ def main() -> None:
     )
     terminal_picture("table", TerminalViewer(width=92, color=True).render(part), 92, "out.show()")
     words = part.aggregate("words")
-    terminal_picture("tokens", TerminalTokensViewer(width=92, color=True).render(words), 92, "out.show_tokens()")
-    page_picture("table", HtmlViewer().render(out), 1000, 840, "document.querySelectorAll('.text.target .k')[7]")
+    terminal_picture(
+        "tokens", TerminalTokensViewer(width=92, color=True).render(words), 92, "out.show_tokens()"
+    )
+    page_picture(
+        "table", HtmlViewer().render(out), 1000, 840, "document.querySelectorAll('.text.target .k')[7]"
+    )
 
     lm = inseq.load_model("demo-lm", "attention")
     attention = lm.attribute("The capital of France is", show_progress=False)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import attrs
-from reference_source.markdown import code, entries, fenced, page, prose, table
 
 import inseq
 from inseq_core import errors
+from reference_source.markdown import code, entries, fenced, page, prose, table
 
 SECTION = re.compile(r"^(Args|Returns|Raises|Attributes|Yields|Example):\s*$", re.MULTILINE)
 
@@ -204,10 +204,12 @@ def _written(annotation: Any) -> str:
 
 
 def _readable(signature: str) -> str:
-    """Annotations without quotes and module names; defaults that are factories as an ellipsis."""
+    """Annotations without quotes and module names; three dots for defaults that are made."""
     signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", signature)
-    signature = re.sub(r"\b(?:typing|collections\.abc|inseq_core(?:\.\w+)*|numpy|torch)\.(?=\w)", "", signature)
-    return re.sub(r"(NOTHING|<[^<>]*>)", "…", signature)
+    signature = re.sub(
+        r"\b(?:typing|collections\.abc|inseq_core(?:\.\w+)*|numpy|torch)\.(?=\w)", "", signature
+    )
+    return re.sub(r"(NOTHING|<[^<>]*>)", "...", signature)
 
 
 def documentation(found: Any) -> Iterator[str]:
@@ -235,7 +237,9 @@ def _paragraphs(text: str) -> Iterator[str]:
         if part.startswith(("    ", "\t")):
             yield fenced(textwrap.dedent(part), "python")
         elif re.match(r"\s*[-*] ", part):
-            yield "\n".join(f"- {prose(item)}" for item in re.split(r"(?:^|\n)\s*[-*] ", part) if item.strip())
+            yield "\n".join(
+                f"- {prose(item)}" for item in re.split(r"(?:^|\n)\s*[-*] ", part) if item.strip()
+            )
         else:
             yield prose(part.removesuffix("::") + ":" if part.endswith("::") else part)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import click
-from reference_source.markdown import code, entries, fenced, page, paper, prose, table
 
 from inseq_core.cli.main import program
 from inseq_core.errors import InseqError
@@ -22,6 +21,7 @@ from inseq_core.hooks import (
     viewers,
 )
 from inseq_core.hooks.parameters import parameters_of
+from reference_source.markdown import code, entries, fenced, page, paper, prose, table
 
 
 def registry_pages() -> dict[str, str]:
@@ -62,8 +62,8 @@ def methods_page() -> str:
         "`x_i` the embedding of token i, and `x'_i` that of the baseline.",
         overview,
         "- **needs**: what the model's adapter has to offer. `scores` is what every adapter has.\n"
-        "- **model passes**: for all steps of a text together, unless it says otherwise. A *chunk* is up to 16 "
-        "consecutive steps, which share the passes over their prefix.\n"
+        "- **model passes**: for all steps of a text together, unless it says otherwise. A *chunk* is some "
+        "consecutive steps, which share the passes over their prefix; short texts are one chunk.\n"
         "- **result**: what there is for each input token and step before aggregation.\n"
         "- **signed**: below zero means against. **complete**: a step's scores sum to a difference of `f_t`. "
         "**seed**: random draws are made; `seed=` repeats them.",

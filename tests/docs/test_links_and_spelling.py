@@ -16,9 +16,10 @@ try:
 finally:
     sys.path.remove(str(DOCS))
 
-_LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^()\s]+)(?:\s+\"[^\"]*\")?\)|<img[^>]*src=\"(?P<src>[^\"]+)\"")
+_LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^()\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(?P<text>.+?)\s*$", re.MULTILINE)
-_INCLUDED = re.compile(r"```\{toctree\}.*?```|:::\{toctree\}.*?:::", re.DOTALL)
+_TOCTREE = re.compile(r"`{3,}\{toctree\}(.*?)`{3,}", re.DOTALL)
+_ADDRESS = re.compile(r"https://[\w.-]+\.[a-z]{2,}(/\S*)?|mailto:\S+@\S+")
 
 
 def anchors(text: str) -> set[str]:
@@ -44,13 +45,14 @@ def test_links_lead_to_files_and_headings(texts):
     broken = []
     for page, text in texts.items():
         for match in _LINK.finditer(text):
-            target = match["target"] or match["src"]
+            target = match["target"]
             if re.match(r"[a-z]+:", target):
                 continue
             path, _, anchor = target.partition("#")
             there = (page.parent / path).resolve() if path else page
             exists = there in texts or there.exists()
-            if not exists or (anchor and there.suffix == ".md" and anchor not in anchors(texts.get(there, ""))):
+            is_anchored = bool(anchor) and there.suffix == ".md"
+            if not exists or (is_anchored and anchor not in anchors(texts.get(there, ""))):
                 broken.append(f"{page.relative_to(ROOT)}: {target}")
 
     assert broken == []
@@ -60,8 +62,9 @@ def test_every_page_of_the_site_is_in_its_table_of_contents():
     """A page that nothing leads to is not read."""
     listed = set()
     for page in documents():
-        for block in re.findall(r"`{3,}\{toctree\}(.*?)`{3,}", page.read_text(encoding="utf-8"), re.DOTALL):
-            listed |= {(page.parent / line.strip()).resolve() for line in block.splitlines() if re.match(r"[\w./-]+$", line)}
+        for block in _TOCTREE.findall(page.read_text(encoding="utf-8")):
+            lines = [line for line in block.splitlines() if re.match(r"[\w./-]+$", line)]
+            listed |= {(page.parent / line).resolve() for line in lines}
     pages = [page for page in documents() if DOCS in page.parents and page != DOCS / "index.md"]
 
     assert [name_of(page) for page in pages if page.with_suffix("") not in listed] == []
@@ -71,13 +74,13 @@ def test_addresses_are_well_formed(texts):
     """Nothing is fetched: an address that is cut off or not encrypted is seen without that."""
     for page, text in texts.items():
         for address in re.findall(r"\]\(((?:https?|mailto):[^)\s]*)\)", text):
-            assert re.fullmatch(r"https://[\w.-]+\.[a-z]{2,}(/[^\s]*)?|mailto:\S+@\S+", address), f"{page}: {address}"
+            assert _ADDRESS.fullmatch(address), f"{page}: {address}"
 
 
 def test_words_are_spelt_right():
     """In documents, and in what the reference pages are written from."""
     pytest.importorskip("codespell_lib")
-    sources = [*(str(page) for page in documents()), *map(str, ROOT.glob("*/src")), *map(str, ROOT.glob("plugins/*/src"))]
+    sources = map(str, [*documents(), *ROOT.glob("inseq_*/src"), *ROOT.glob("plugins/*/src")])
     found = subprocess.run(
         [sys.executable, "-m", "codespell_lib", "--config", str(DOCS / "codespell.cfg"), *sources],
         capture_output=True,

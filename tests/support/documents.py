@@ -48,7 +48,8 @@ _FILE = re.compile(r"\A# (?P<path>[\w./-]+\.(?:py|toml|md))(?:\s[^\n]*)?\n")
 
 def documents() -> list[Path]:
     """Every page that a person wrote: the site's, READMEs, and what stands at the root."""
-    site = [path for path in DOCS.rglob("*.md") if not {"_build", "reference"} & set(path.relative_to(DOCS).parts)]
+    made = [DOCS / "_build", DOCS / "reference"]
+    site = [path for path in DOCS.rglob("*.md") if not set(made) & set(path.parents)]
     readmes = [*ROOT.glob("inseq_*/README.md"), *ROOT.glob("plugins/*/README.md")]
     return sorted([*site, *readmes, *ROOT.glob("*.md")])
 
@@ -191,7 +192,8 @@ class Reader:
         assert points and name, "the page's pyproject.toml names no distribution or no plugin"
         info = sources / f"{name[1].replace('-', '_')}-1.0.dist-info"
         info.mkdir(parents=True, exist_ok=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name[1]}\nVersion: 1.0\n", encoding="utf-8")
+        metadata = f"Metadata-Version: 2.1\nName: {name[1]}\nVersion: 1.0\n"
+        (info / "METADATA").write_text(metadata, encoding="utf-8")
         (info / "entry_points.txt").write_text("[inseq]\n" + points[1].replace('"', ""), encoding="utf-8")
         for package in sources.glob("*/*.py"):
             (package.parent / "__init__.py").touch()

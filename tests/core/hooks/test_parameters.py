@@ -52,7 +52,7 @@ def test_documentation_is_read_from_docstring_and_metadata():
 
 
 def test_a_name_within_a_sentence_ends_no_entry():
-    """"Which layers: one, or a list" is one sentence about ``layers``, not the end of it."""
+    """What is said of ``layers`` as "which layers: one, or a list" is one sentence."""
     docstring = """Attention.
 
     Attributes:
