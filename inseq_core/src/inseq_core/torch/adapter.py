@@ -67,9 +67,11 @@ class Traits:
         shares_prefix: a cached prefix gives the uncached scores; None until tried.
         proved_prefix: target positions of the longest text for which it was proved.
         masks_hide: a token that attention must not look at changes nothing elsewhere; None until tried.
+        masks_first: logits are numbers behind a first token that attention must not look at; None until tried.
         attention: where the model's attention products are; None until a method asked for them.
         repeats_blocks: a block can be run on several copies of the batch; None until tried.
         follows_branches: the way of attention to the residual stream is known and proved.
+        idle_modules: what need not run where a layer's attention is given to it; by layer, as found.
         notes: what was found, in words, for the result's info.
     """
 
@@ -82,9 +84,11 @@ class Traits:
     shares_prefix: bool | None = None
     proved_prefix: int = 0
     masks_hide: bool | None = None
+    masks_first: bool | None = None
     attention: AttentionMap | None = None
     repeats_blocks: bool | None = None
     follows_branches: bool = False
+    idle_modules: dict[Any, Any] = attrs.field(factory=dict)
     notes: list[str] = attrs.field(factory=list)
 
     def note(self, text: str) -> None:
@@ -197,6 +201,12 @@ class TorchAdapter(ModelAdapter):
         return values.cpu().numpy()
 
     @contextmanager
+    def attributing(self) -> Iterator[None]:
+        """Tensors made inside can be differentiated at, also when the caller is in inference mode."""
+        with torch.inference_mode(False):
+            yield
+
+    @contextmanager
     def quiet(self) -> Iterator[None]:
         """Eval mode (unless dropout was asked for) and parameters without gradients; both restored afterwards."""
         mode = nullcontext() if self._dropout_active else seams.evaluating(self.model)
@@ -234,7 +244,7 @@ class TorchAdapter(ModelAdapter):
     def embedding_matrix(self, side: str = "target") -> Tensor:
         """(V, D) embeddings of the whole vocabulary, as the seam sees them."""
         module = self.embedding_module(side)
-        weight = module.weight
+        weight: Any = module.weight
         if isinstance(weight, Tensor) and type(module) is nn.Embedding:
             return weight.detach()
         return self.embed(torch.arange(weight.shape[0], device=weight.device), side)

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_flatten
 
 from inseq_core.data.batch import EncodedText, TokenBatch
 from inseq_core.errors import CapabilityError, SelfCheckError
-from inseq_core.torch.attention_seam import AttentionProduct, Slot, attention_seam
+from inseq_core.torch.attention_seam import AttentionMode, AttentionProduct, Slot, attention_seam
 
 if TYPE_CHECKING:
     from inseq_core.torch.adapter import TorchAdapter
@@ -67,11 +67,13 @@ class SideMap:
         blocks: the layers, in the order in which they run.
         calls: how each block is called.
         slots: its attention products, in the order of a pass.
+        hosts: the innermost modules that compute them.
     """
 
     blocks: tuple[nn.Module, ...] = ()
     calls: tuple[CallShape, ...] = ()
     slots: tuple[Slot, ...] = ()
+    hosts: tuple[nn.Module, ...] = ()
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -124,13 +126,14 @@ def attention_map(adapter: TorchAdapter, batch: TokenBatch) -> AttentionMap:
 @contextmanager
 def _probing(adapter: TorchAdapter) -> Iterator[None]:
     """Passes that are not work for the caller: not counted, without graph."""
-    counts = adapter.counts.copy()
-    with torch.inference_mode(False), torch.no_grad(), adapter.quiet(), adapter.visible_attention():
-        try:
-            yield
-        finally:
-            adapter.counts.clear()
-            adapter.counts.update(counts)
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        adapter.quiet(),
+        adapter.visible_attention(),
+        adapter.uncounted(),
+    ):
+        yield
 
 
 def probe_of(batch: TokenBatch) -> TokenBatch:
@@ -159,7 +162,6 @@ def run_sides(adapter: TorchAdapter, batch: TokenBatch) -> Tensor:
         )
     logits: Tensor = output.logits
     return logits
-
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -257,7 +259,14 @@ def _side_map(model: nn.Module, side: str, trace: _Trace, twice: _Trace) -> Side
         )
         slots.append(slot)
     calls = (CallShape.of(trace.leaves[n], twice.leaves.get(n, ()), trace.batch, trace.length) for n in names)
-    return SideMap(blocks=tuple(modules[n] for n in names), calls=tuple(calls), slots=tuple(slots))
+    hosts = dict.fromkeys(met.running[-1] for met in trace.products if met.running)
+    hosts = {n: None for n in hosts if not any(n.startswith(f"{outer}.") for outer in hosts)}
+    return SideMap(
+        blocks=tuple(modules[n] for n in names),
+        calls=tuple(calls),
+        slots=tuple(slots),
+        hosts=tuple(modules[n] for n in hosts),
+    )
 
 
 def _block_names(model: nn.Module, ran: list[str]) -> list[str]:
@@ -273,7 +282,6 @@ def _block_names(model: nn.Module, ran: list[str]) -> list[str]:
         if len(members) > len(best):
             best = members
     return best
-
 
 
 def _check_counts(adapter: TorchAdapter, found: AttentionMap) -> None:
@@ -338,10 +346,29 @@ def _check_neutral(adapter: TorchAdapter, probe: TokenBatch, found: AttentionMap
 def watching_attention(
     adapter: TorchAdapter, found: AttentionMap, handler: Callable[[AttentionProduct], Tensor | None]
 ) -> Iterator[None]:
-    """Every pass inside the block shows its attention products to ``handler``."""
+    """Every pass inside the block shows its attention products to ``handler``.
 
-    def watch(side: str, ids: Tensor) -> Any:
-        return attention_seam(handler, batch=ids.shape[0], length=ids.shape[1], slots=found.side(side).slots)
+    Functions are looked at while the modules run in which products were met: seeing every function of a model
+    takes time.
+    """
+
+    @contextmanager
+    def watch(side: str, ids: Tensor) -> Iterator[None]:
+        slots, hosts = found.side(side).slots, found.side(side).hosts
+        mode = AttentionMode(handler, batch=ids.shape[0], length=ids.shape[1], slots=slots)
+
+        def enter(_module: nn.Module, _args: Any) -> None:
+            mode.__enter__()
+
+        def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
+            mode.__exit__(None, None, None)
+
+        with ExitStack() as stack:
+            for host in hosts:
+                stack.callback(host.register_forward_pre_hook(enter).remove)
+                stack.callback(host.register_forward_hook(leave, always_call=True).remove)
+            yield
+        mode.check_complete()
 
     with adapter.visible_attention(), adapter.watching(watch):
         yield

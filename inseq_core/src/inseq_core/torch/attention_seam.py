@@ -37,7 +37,9 @@ STAYS_WEIGHTS = frozenset(
     }
 )
 """What may stand between the softmax and the product."""
+LOOKED_AT = SOFTMAX | PRODUCT | STAYS_WEIGHTS | {"scaled_dot_product_attention"}
 MARK = "_inseq_is_attention"
+_LENT = ("handler", "batch", "length", "slots", "met", "is_paused", "is_lent")
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +59,29 @@ class Slot:
     heads: int = 0
     block: int = -1
     is_causal: bool = False
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class QueryRows:
+    """Single queries of several sequences, sequence by sequence.
+
+    Attributes:
+        of_sequence: sequence and its queries (R_b,).
+        order: (R,) where each row is among them; None where they are of one sequence.
+    """
+
+    of_sequence: tuple[tuple[int, Tensor], ...]
+    order: Tensor | None
+
+    @classmethod
+    def of(cls, sequence: Tensor, position: Tensor) -> QueryRows:
+        """Row r is the query at ``position[r]`` of ``sequence[r]``."""
+        used = sequence.unique().tolist()
+        rows = [(sequence == b).nonzero()[:, 0] for b in used]
+        return cls(
+            of_sequence=tuple((b, position[r]) for b, r in zip(used, rows, strict=True)),
+            order=torch.cat(rows).argsort() if len(used) > 1 else None,
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -132,14 +157,10 @@ class AttentionProduct:
         """
         return self._weigh(sequences, queries, first_keys)
 
-    def row_weights(self, sequence: Tensor, position: Tensor) -> Tensor:
-        """(R, H, K) weights of single queries, ``position[r]`` of ``sequence[r]``."""
-        parts, order = [], []
-        for b in sequence.unique().tolist():
-            rows = (sequence == b).nonzero()[:, 0]
-            order.append(rows)
-            parts.append(self.weights(slice(b, b + 1), position[rows])[0].transpose(0, 1))
-        return torch.cat(parts)[torch.cat(order).argsort()]
+    def row_weights(self, rows: QueryRows) -> Tensor:
+        """(R, H, K) weights of single queries."""
+        parts = [self.weights(slice(b, b + 1), queries)[0].transpose(0, 1) for b, queries in rows.of_sequence]
+        return parts[0] if rows.order is None else torch.cat(parts)[rows.order]
 
     def applied(self, weights: Tensor) -> Tensor:
         """(B, H, L, v): the output for weights (B, H, L, K)."""
@@ -153,7 +174,11 @@ class AttentionMode(TorchFunctionMode):
     Attributes:
         met: products so far.
         is_paused: nothing is looked at.
+        is_lent: another pass runs inside the one that it watches.
+        follows: ``saw`` is called.
     """
+
+    follows = False
 
     def __init__(
         self, handler: AttentionHandler, *, batch: int, length: int, slots: Sequence[Slot] | None = None
@@ -165,14 +190,15 @@ class AttentionMode(TorchFunctionMode):
         self.slots = slots
         self.met = 0
         self.is_paused = False
+        self.is_lent = False
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self.is_paused:
-            return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
+        if self.is_paused or not (self.follows or name in LOOKED_AT):
+            return func(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
             product = self._scaled_product(args, kwargs)
         elif name in PRODUCT and len(args) > 1 and getattr(args[0], MARK, False):
@@ -180,7 +206,8 @@ class AttentionMode(TorchFunctionMode):
         else:
             result = func(*args, **kwargs)
             _mark(name, args, kwargs, result)
-            self.saw(func, name, args, kwargs, result)
+            if self.follows:
+                self.saw(name, args, kwargs, result)
             return result
         self.met += 1
         replacement = self.handler(product)
@@ -188,16 +215,38 @@ class AttentionMode(TorchFunctionMode):
             output = product.raw_output
         else:
             output = replacement.to(product.shared_values.dtype).reshape(product.raw_shape)
-        self.saw_product(product, output)
+        self.saw_product(product, output, () if replacement is not None else (args, kwargs))
         return output
 
-    def saw(
-        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Any, result: Any
-    ) -> None:
-        """Called after every other function; for modes that follow what becomes of a product."""
+    @contextmanager
+    def lent(self, handler: AttentionHandler, *, batch: int, length: int) -> Iterator[AttentionMode]:
+        """The same mode for another pass inside the one it watches; then it goes on as before."""
+        own = {name: getattr(self, name) for name in _LENT}
+        self.handler, self.batch, self.length, self.slots = handler, batch, length, None
+        self.met, self.is_paused, self.is_lent = 0, False, True
+        try:
+            yield self
+        finally:
+            for name, value in own.items():
+                setattr(self, name, value)
 
-    def saw_product(self, product: AttentionProduct, output: Tensor) -> None:
-        """Called with the output that goes on."""
+    def check_complete(self) -> None:
+        """Refuse a pass that is over and had other products than it should.
+
+        Raises:
+            SelfCheckError: fewer.
+        """
+        if self.slots is not None and self.met != len(self.slots):
+            raise SelfCheckError(
+                f"The model computed {self.met} attention products in this pass, {len(self.slots)} in its check.\n"
+                "  Please report the model class."
+            )
+
+    def saw(self, name: str, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:
+        """Called after every other function, in modes that follow what becomes of a product."""
+
+    def saw_product(self, product: AttentionProduct, output: Tensor, made_from: Any) -> None:
+        """Called with the output that goes on, and the arguments that it was made from unless it was replaced."""
 
     def _slot(self) -> Slot:
         if self.slots is None:
@@ -349,11 +398,7 @@ def attention_seam(
     """
     with AttentionMode(handler, batch=batch, length=length, slots=slots) as mode:
         yield mode
-    if slots is not None and mode.met != len(slots):
-        raise SelfCheckError(
-            f"The model computed {mode.met} attention products in this pass, {len(slots)} in its check. "
-            "Please report the model class."
-        )
+    mode.check_complete()
 
 
 def _mark(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:

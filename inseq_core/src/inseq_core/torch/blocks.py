@@ -12,7 +12,7 @@ Axes: B sequences, L positions, D hidden, H heads, M versions, C copies of the b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -22,7 +22,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from inseq_core.errors import CapabilityError
 from inseq_core.torch.attention_map import CallShape, SideMap, attention_map, probe_of, run_sides
-from inseq_core.torch.attention_seam import AttentionProduct, attention_seam
+from inseq_core.torch.attention_seam import AttentionMode, AttentionProduct, attention_seam
+from inseq_core.torch.idle_modules import IdleModule, SourcesMode, following_sources, made_of, passing_over
 from inseq_core.torch.internals import hidden_of, run
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class BlockCall:
     _structure: Any = attrs.field(alias="structure")
     _shape: CallShape = attrs.field(alias="shape")
     _adapter: TorchAdapter = attrs.field(alias="adapter")
+    _mode: AttentionMode = attrs.field(alias="mode")
 
     def portions(self, sequence: Tensor) -> Iterator[Tensor]:
         """Indices of the versions, in portions for ``rerun``.
@@ -79,6 +81,18 @@ class BlockCall:
             outputs: (M, H, v) for each of ``products``: what it gives each version; None for one that the
                 block computes itself.
         """
+        idle = self._idle(tuple(given is not None for given in outputs))
+        return self._rerun(sequence, position, outputs, self._mode.lent, idle)
+
+    def _rerun(
+        self,
+        sequence: Tensor,
+        position: Tensor,
+        outputs: Sequence[Tensor | None],
+        seam: Callable[..., AbstractContextManager[AttentionMode]],
+        idle: Sequence[IdleModule] = (),
+        sources: set[nn.Module] | None = None,
+    ) -> Tensor:
         b, length, width = self.hidden.shape
         rank = _rank(sequence)
         copy, place = rank // length, rank % length
@@ -86,16 +100,49 @@ class BlockCall:
         hidden = self.hidden.expand(n, b, length, width).clone()
         hidden[copy, sequence, place] = self.hidden[sequence, position]
         replaced = [self._packed(given, n, copy, sequence, place) for given in outputs]
-        with attention_seam(lambda p: replaced[p.index], batch=n * b, length=length) as mode:
+        with seam(lambda p: replaced[p.index], batch=n * b, length=length) as mode, passing_over(idle):
             output = hidden_of(self._call(hidden.reshape(n * b, length, width), n))
+            met = mode.met
+        if sources is not None:
+            sources |= made_of(output)
         self._adapter.counts["block"] += 1
-        if mode.met != len(outputs):
+        if met != len(outputs):
             raise CapabilityError(
                 f"{self._adapter.profile.name}: a block of {type(self._module).__name__} computed "
-                f"{mode.met} attention products when it was run again, {len(outputs)} before."
+                f"{met} attention products when it was run again, {len(outputs)} before."
             )
         made: Tensor = output.reshape(n, b, length, width)[copy, sequence, place]
         return made
+
+    def _idle(self, is_given: tuple[bool, ...]) -> Sequence[IdleModule]:
+        """Modules that change nothing where these products are given; found and proved once a layer."""
+        known = self._adapter.traits.idle_modules
+        key = (self.kind, self.layer, is_given)
+        if key not in known:
+            with self._adapter.uncounted():
+                known[key] = self._found_idle(is_given)
+        found: Sequence[IdleModule] = known[key]
+        return found
+
+    def _found_idle(self, is_given: tuple[bool, ...]) -> tuple[IdleModule, ...]:
+        from inseq_core.torch.selfcheck import close
+
+        length = self.hidden.shape[1]
+        position = torch.arange(length, device=self.hidden.device)
+        sequence = torch.zeros_like(position)
+        outputs = [
+            p.output[sequence, :, position] if given else None
+            for p, given in zip(self.products, is_given, strict=True)
+        ]
+        sources: set[nn.Module] = set()
+        with following_sources(self._module) as ran:
+            self._rerun(sequence, position, outputs, SourcesMode, (), sources)
+        idle = tuple(one for module, one in ran.items() if module not in sources)
+        try:
+            without = self._rerun(sequence, position, outputs, self._mode.lent, idle)
+        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
+            return ()
+        return idle if close(without, self.output[0], self._adapter.dtype) else ()
 
     def _packed(
         self, given: Tensor | None, n: int, copy: Tensor, sequence: Tensor, place: Tensor
@@ -173,7 +220,7 @@ def _calling(
 
             def hook(layer: int) -> Callable[..., None]:
                 def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-                    if mode.is_paused:
+                    if mode.is_paused or mode.is_lent:  # the block is being run again
                         return
                     shape = blocks.calls[layer]
                     leaves, structure = tree_flatten((args, kwargs))
@@ -189,6 +236,7 @@ def _calling(
                         structure=structure,
                         shape=shape,
                         adapter=adapter,
+                        mode=mode,
                     )
                     met.clear()
                     mode.is_paused = True
@@ -244,8 +292,7 @@ def check_reruns(ctx: TorchContext) -> None:
             run_sides(adapter, probe_of(ctx.batch))
         return bool(results) and all(results)
 
-    counts = adapter.counts.copy()
-    try:
+    with adapter.uncounted():
         adapter.traits.repeats_blocks = known and regular and _succeeds(lambda: tried(3))
         if not adapter.traits.repeats_blocks and not (known and tried(1)):
             adapter.traits.repeats_blocks = None
@@ -253,9 +300,6 @@ def check_reruns(ctx: TorchContext) -> None:
                 f"{name}: the layers of {adapter.profile.model_class} cannot be run by themselves, which "
                 "this method needs.\n  Use another method."
             )
-    finally:
-        adapter.counts.clear()
-        adapter.counts.update(counts)
 
 
 def _succeeds(attempt: Callable[[], bool]) -> bool:

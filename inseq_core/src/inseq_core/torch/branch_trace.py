@@ -11,7 +11,6 @@ Axes: B sequences, L positions, C channels, D hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -69,20 +68,20 @@ class BranchMode(AttentionMode):
         block_input: what that block was given.
     """
 
+    follows = True
+
     def __init__(self, **how: Any) -> None:
         super().__init__(lambda product: None, **how)
         self.ways: list[_Way] = []
         self.block_input: Tensor | None = None
 
-    def saw_product(self, product: AttentionProduct, output: Tensor) -> None:
+    def saw_product(self, product: AttentionProduct, output: Tensor, made_from: Any) -> None:
         """A new branch begins."""
         way = _Way(product)
         self.ways.append(way)
         setattr(output, TAG, (way, "path"))
 
-    def saw(
-        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Any, result: Any
-    ) -> None:
+    def saw(self, name: str, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:
         """Note what the function did to a branch."""
         if not isinstance(result, Tensor):
             return

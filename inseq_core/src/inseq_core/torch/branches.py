@@ -107,17 +107,15 @@ def check_branches(ctx: TorchContext) -> None:
         again = branch.replayed(0, everywhere)
         seen.append(close(again, wide(branch.value[0]), adapter.dtype))
 
-    counts = adapter.counts.copy()
     with (
         torch.inference_mode(False),
         torch.no_grad(),
         adapter.quiet(),
         adapter.visible_attention(),
+        adapter.uncounted(),
         _following(adapter, found.side, holds),
     ):
         run_sides(adapter, probe_of(ctx.batch))
-    adapter.counts.clear()
-    adapter.counts.update(counts)
     n_products = len(found.source.slots) + len(found.target.slots)
     if len(seen) != n_products or not all(seen):
         raise CapabilityError(

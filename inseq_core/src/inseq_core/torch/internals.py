@@ -21,7 +21,7 @@ from inseq_core.errors import CapabilityError, SelfCheckError
 from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass
 from inseq_core.torch.attention_map import AttentionMap, attention_map, block_map, watching_attention
-from inseq_core.torch.attention_seam import AttentionHandler, AttentionProduct
+from inseq_core.torch.attention_seam import AttentionHandler, AttentionProduct, QueryRows
 from inseq_core.torch.gradients import batched_vjp, row_cotangents
 
 if TYPE_CHECKING:
@@ -98,10 +98,12 @@ def visit_attention(ctx: TorchContext, visit: Callable[[AttentionProduct], Kept 
 def row_attention(ctx: TorchContext) -> list[LayerWeights]:
     """(R, H, K) weights of the rows in every decoder and cross-attention layer, in the order of the pass."""
 
+    places = QueryRows.of(ctx.rows, ctx.row_queries)
+
     def rows(product: AttentionProduct) -> LayerWeights | None:
         if product.kind == "encoder":
             return None
-        weights = product.row_weights(ctx.rows, ctx.row_queries)
+        weights = product.row_weights(places)
         return LayerWeights(kind=product.kind, layer=product.layer, weights=weights)
 
     return visit_attention(ctx, rows)
@@ -197,6 +199,7 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
     adapter, batch, grid = ctx.adapter, ctx.batch, ctx.grid
     found = context_map(ctx)
     sequence, query = ctx.rows, ctx.row_queries
+    places = QueryRows.of(sequence, query)
     leaves: list[Tensor] = []
     seen: list[tuple[LayerWeights, Tensor]] = []
 
@@ -206,7 +209,7 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
         output = product.output
         leaf = output.new_zeros(ctx.n_rows, product.shape[1], product.value_width).requires_grad_()
         leaves.append(leaf)
-        weights = product.row_weights(sequence, query).detach()
+        weights = product.row_weights(places).detach()
         seen.append(
             (LayerWeights(kind=product.kind, layer=product.layer, weights=weights), product.values.detach())
         )

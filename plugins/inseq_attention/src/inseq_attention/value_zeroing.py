@@ -21,6 +21,7 @@ from torch import Tensor
 from inseq_attention.choice import UnitChoice, as_list, check_units, indices, is_unit_choice
 from inseq_core.data.result import MethodOutput
 from inseq_core.torch import TorchContext
+from inseq_core.torch.attention_seam import QueryRows
 from inseq_core.torch.blocks import BlockCall
 
 if TYPE_CHECKING:
@@ -137,33 +138,33 @@ def zeroed_scores(
         metric: "cosine" or "euclidean".
     """
     product = call.products[at]
-    values = product.values
-    weights = product.row_weights(sequence, position).to(values.dtype)  # (R, H, K)
+    values = product.values.transpose(1, 2).contiguous()  # (B, K, H, v): a pair's vectors lie side by side
+    weights = product.row_weights(QueryRows.of(sequence, position)).to(values.dtype)  # (R, H, K)
     is_zeroed = torch.zeros(weights.shape[1], 1, dtype=values.dtype, device=values.device)
     is_zeroed[heads] = 1.0
+    weights = (weights * is_zeroed).transpose(1, 2).contiguous()  # (R, K, H)
     # A token that gets no weight in any zeroed head cannot move anything: masks need no further thought.
-    row, key = ((weights * is_zeroed).abs().amax(1) > 0).nonzero(as_tuple=True)
-    clean = [p.output for p in call.products[: at + 1]]
-    distances = torch.zeros(len(sequence), weights.shape[2], dtype=torch.float64, device=values.device)
+    row, key = (weights != 0).any(-1).nonzero(as_tuple=True)
+    clean = [p.output.transpose(1, 2)[sequence, position] for p in call.products[: at + 1]]  # (R, H, v)
+    states = call.output[sequence, position]
+    distances = torch.zeros(weights.shape[:2], dtype=torch.float64, device=values.device)
     for portion in call.portions(sequence[row]):
         r, k = row[portion], key[portion]
         b, i = sequence[r], position[r]
-        outputs: list[Tensor | None] = [output[b, :, i] for output in clean]
-        lost = (weights[r, :, k][..., None] * values[b, :, k]) * is_zeroed
-        outputs[at] = clean[at][b, :, i] - lost
+        outputs: list[Tensor | None] = [output[r] for output in clean]
+        outputs[at] = clean[at][r] - weights[r, k][..., None] * values[b, k]
         outputs += [None] * (len(call.products) - at - 1)
-        moved = call.rerun(b, i, outputs)
-        distances[r, k] = distance(call.output[b, i], moved, metric)
+        distances[r, k] = distance(states[r], call.rerun(b, i, outputs), metric).double()
     total = distances.sum(-1, keepdim=True)
     return torch.where(total > 0, distances / total, 0.0).float()
 
 
 def distance(a: Tensor, b: Tensor, metric: str) -> Tensor:
-    """(M,) distance of states (M, D), in float64.
+    """(M,) distance of states (M, D), in float32 or better.
 
     1 − cosine is computed as ½‖a/‖a‖ − b/‖b‖‖², which does not cancel where the two are nearly the same.
     """
-    a, b = a.double(), b.double()
+    a, b = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for x in (a, b))
     if metric == "euclidean":
         return (a - b).norm(dim=-1)
     unit_a, unit_b = (torch.nn.functional.normalize(x, dim=-1) for x in (a, b))
