@@ -11,7 +11,8 @@ Axes: R rows, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,18 @@ def contrast_logits(
     return _contrast_values(args, arguments)[0]
 
 
+_SHARED = re.search(r"contrast_sources:(.|\n)*?(?=\s+Returns:)", contrast_logits.__doc__ or "")
+
+
+def _documented(function: Callable[..., Any]) -> Callable[..., Any]:
+    """With what ``contrast_logits`` says of the arguments that all share, where it is only referred to."""
+    if _SHARED is not None:
+        reference = r"contrast_sources, contrast_targets,[^:]*: see contrast_logits\."
+        function.__doc__ = re.sub(reference, lambda _: _SHARED.group(), function.__doc__ or "")
+    return function
+
+
+@_documented
 def contrast_prob(
     args: StepFunctionArgs,
     contrast_sources: Any = None,
@@ -93,6 +106,7 @@ def contrast_prob(
     return log_probability if logprob else array_namespace(log_probability).exp(log_probability)
 
 
+@_documented
 def contrast_logits_diff(
     args: StepFunctionArgs,
     contrast_sources: Any = None,
@@ -123,6 +137,7 @@ def contrast_logits_diff(
     )
 
 
+@_documented
 def contrast_prob_diff(
     args: StepFunctionArgs,
     contrast_sources: Any = None,
@@ -156,6 +171,7 @@ def contrast_prob_diff(
     )
 
 
+@_documented
 def pcxmi(
     args: StepFunctionArgs,
     contrast_sources: Any = None,
@@ -186,6 +202,7 @@ def pcxmi(
     ) / math.log(2)
 
 
+@_documented
 def in_context_pvi(
     args: StepFunctionArgs,
     contrast_sources: Any = None,
@@ -216,6 +233,7 @@ def in_context_pvi(
     )
 
 
+@_documented
 def kl_divergence(
     args: StepFunctionArgs,
     contrast_sources: Any = None,
@@ -264,7 +282,6 @@ def kl_divergence(
     zero = xp.zeros_like(p)
     gap = xp.where(p > 0, log_p, zero) - xp.where(p > 0, log_q, zero)
     return xp.maximum(xp.sum(p * gap, axis=-1), zero[:, 0])
-
 
 
 def _arguments(
@@ -344,7 +361,6 @@ def prepare(call: StepCall, arguments: Mapping[str, Any], is_attributed_fn: bool
 
 def _shown(call: StepCall, ids: list[int]) -> list[str]:
     return list(call.adapter.token_texts(ids, "target").tokens) if call.show is None else call.show(ids)
-
 
 
 def _contrast_values(args: StepFunctionArgs, arguments: Mapping[str, Any]) -> tuple[Any, Any]:
