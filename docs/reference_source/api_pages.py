@@ -157,7 +157,12 @@ def _class(found: type, name: str) -> Iterator[str]:
             yield from documentation(value.fget)
         else:
             function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
-            yield f"**`.{_signature(member, function, is_bound=not isinstance(value, staticmethod), width=1000)}`**"
+            signature = _signature(member, function, is_bound=not isinstance(value, staticmethod))
+            if "\n" in signature or len(signature) > 60:
+                yield f"**`.{member}`**"
+                yield fenced(signature, "python")
+            else:
+                yield f"**`.{signature}`**"
             yield from documentation(function)
 
 

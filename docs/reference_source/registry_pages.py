@@ -40,16 +40,15 @@ def methods_page() -> str:
     """Every attribution method, by the package that provides it."""
     found = methods().entries()
     overview = table(
-        ["method", "needs", "model passes", "result", "signed", "complete", "seed"],
+        ["method", "needs", "for each token and step", "scores are"],
         [
             [
                 _link(e.name),
                 _words(e.spec.needs),
-                prose(e.spec.passes),
-                " × ".join(e.spec.trailing_axes) or "one number",
-                _mark(e.spec.signed),
-                _mark(e.spec.complete),
-                _mark(not e.spec.deterministic),
+                "one number per " + " and ".join(e.spec.trailing_axes)
+                if e.spec.trailing_axes
+                else "one number",
+                ", ".join(_properties(e.spec)) or "–",
             ]
             for e in found
         ],
@@ -62,11 +61,10 @@ def methods_page() -> str:
         "`x_i` the embedding of token i, and `x'_i` that of the baseline.",
         overview,
         "- **needs**: what the model's adapter has to offer. `scores` is what every adapter has.\n"
-        "- **model passes**: for all steps of a text together, unless it says otherwise. A *chunk* is some "
-        "consecutive steps, which share the passes over their prefix; short texts are one chunk.\n"
-        "- **result**: what there is for each input token and step before aggregation.\n"
         "- **signed**: below zero means against. **complete**: a step's scores sum to a difference of `f_t`. "
-        "**seed**: random draws are made; `seed=` repeats them.",
+        "**additive**: scores of tokens may be summed. **drawn**: random numbers are used; `seed=` repeats them.\n"
+        "- **cost**, with each method below: model passes for all steps of a text together, unless it says otherwise. "
+        "A *chunk* is some consecutive steps, which share the passes over their prefix; short texts are one chunk.",
         *_by_distribution(found, _method),
     )
 
@@ -93,6 +91,11 @@ def _method(entry: Entry[Any]) -> Iterator[str]:
         if text
     )
     yield _parameters(entry)
+
+
+def _properties(spec: Any) -> list[str]:
+    named = {"signed": spec.signed, "complete": spec.complete, "additive": spec.additive}
+    return [word for word, value in {**named, "drawn": not spec.deterministic}.items() if value]
 
 
 def _result(spec: Any) -> str:
