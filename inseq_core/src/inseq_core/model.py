@@ -22,8 +22,9 @@ from inseq_core.run.binding import argument_dict, share_out
 from inseq_core.run.encoding import Encoding, TextTools
 from inseq_core.run.engine import attribute
 from inseq_core.run.loading import load_adapter, optional_taker
-from inseq_core.run.options import Options
+from inseq_core.run.options import Options, as_count
 from inseq_core.run.request import DEFAULT_FUNCTION, build_request, check_capabilities, find_function
+from inseq_core.run.turns import one_at_a_time
 
 
 class AttributionModel(TextTools):
@@ -180,7 +181,7 @@ class AttributionModel(TextTools):
                     "override_default_attribution = True needs a method to make the default."
                 )
             self._set_method(method, {})
-        with self._on_device(device):
+        with one_at_a_time, self._on_device(device):
             return attribute(request)
 
     def method_entry(self, method: str | None = None) -> tuple[Entry[MethodSpec], dict[str, Any]]:
@@ -331,13 +332,14 @@ class AttributionModel(TextTools):
                     target_ids=start, source_ids=source, prompt_length=len(start), input_text=given.text
                 )
             )
-        size = batch_size or len(started)
+        size = len(started) if batch_size is None else as_count("batch_size", batch_size)
         parts = [started[first : first + size] for first in range(0, len(started), size)]
-        ids = [
-            i
-            for part in in_parts(adapter, parts, lambda p: adapter.generate(p, generation_args))
-            for i in part
-        ]
+        with one_at_a_time:
+            ids = [
+                i
+                for part in in_parts(adapter, parts, lambda p: adapter.generate(p, generation_args))
+                for i in part
+            ]
         finished = [attrs.evolve(text, target_ids=i) for text, i in zip(started, ids, strict=True)]
         only = output_generated_only and not adapter.is_encoder_decoder
         skip = True if skip_special_tokens is None else skip_special_tokens

@@ -250,6 +250,12 @@ class ModelAdapter(abc.ABC):
     def free_memory(self) -> None:
         """Give back what the framework caches, after an out-of-memory error."""
 
+    def attributing(self) -> AbstractContextManager[None]:
+        """A ``with`` block around all the work of a call: what the framework needs set up for it, whatever the
+        caller's code around it set.
+        """
+        return nullcontext()
+
     def quiet(self) -> AbstractContextManager[None]:
         """A ``with`` block in which the model is in its mode for prediction; its own mode is restored after
         it.

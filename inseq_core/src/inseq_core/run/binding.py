@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
 from inseq_core.errors import InseqError, InvalidArgumentError, invalid, listed, unknown_argument
 from inseq_core.hooks.parameters import Parameter, parameters_of
@@ -49,7 +50,7 @@ class Taker:
         """Its own among ``keywords``, its dict before them, its defaults after them."""
         mine = {name: value for name, value in keywords.items() if name in self.names}
         given = {name: value for name, value in self.given.items() if name in self.names}
-        return {**self.defaults, **mine, **given}
+        return {name: plain_number(value) for name, value in {**self.defaults, **mine, **given}.items()}
 
 
 def share_out(
@@ -87,6 +88,11 @@ def share_out(
     return shares
 
 
+def plain_number(value: Any) -> Any:
+    """A number or flag of numpy's as Python's own, which parameters are checked for; all else as it is."""
+    return value.item() if isinstance(value, (np.number, np.bool_)) else value
+
+
 def argument_dict(name: str, value: Any) -> dict[str, Any]:
     """``value`` as a dict of arguments; None is an empty one."""
     if value is None:
@@ -113,7 +119,7 @@ def construct(owner: str, factory: Callable[..., Any], arguments: Mapping[str, A
         reason = str(error.args[0]) if error.args else str(error)
         match = _FIELD_AT_START.match(reason)
         name = match.group(1) if match else ""
-        shows_value = bool(match) and match.group(2).lstrip().startswith(("=", ":="))
+        shows_value = match is not None and match.group(2).lstrip().startswith(("=", ":="))
         if match and name in arguments and not shows_value:
             value = arguments[name]
             raise InvalidArgumentError(

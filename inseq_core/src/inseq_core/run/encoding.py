@@ -116,6 +116,21 @@ def id_rows(adapter: ModelAdapter, ids: Any) -> tuple[list[list[int]], bool]:
     return [row for row in rows if row is not None], False
 
 
+def _id_array(ids: Any) -> np.ndarray:
+    """Ids in Python or numpy as one array.
+
+    Raises:
+        InvalidArgumentError: no whole numbers, or rows of different lengths.
+    """
+    try:
+        array = np.asarray(ids)
+    except ValueError:
+        array = np.asarray(None)
+    if array.dtype.kind not in "iu" or not array.ndim:
+        raise invalid("inputs", ids, "texts, an Encoding, or token ids in rows of the same length")
+    return array
+
+
 def _row(adapter: ModelAdapter, row: Any) -> list[int] | None:
     if isinstance(row, (int, np.integer)):
         return None
@@ -216,6 +231,8 @@ class TextTools:
         ):
             inputs = self.encode(inputs, as_targets=as_targets, add_special_tokens=add_special_tokens)
         ids = inputs.input_ids if isinstance(inputs, Encoding) else inputs
+        if ids is None or isinstance(ids, (int, np.integer, list, tuple, np.ndarray)):
+            ids = self.adapter.as_array(_id_array(ids))
         return self.adapter.embed(ids, side=self._side(as_targets))
 
     def convert_ids_to_tokens(
@@ -262,6 +279,8 @@ class TextTools:
 
     def get_token_with_ids(self, batch: Encoding) -> list[list[TokenWithId]]:
         """The tokens of each text of an ``Encoding`` with their ids."""
+        if not isinstance(batch, Encoding):
+            raise invalid("batch", batch, "what model.encode(texts) gives")
         return [
             [TokenWithId(token, i) for token, i in zip(tokens, ids, strict=True)]
             for tokens, ids in zip(batch.input_tokens, batch.ids, strict=True)

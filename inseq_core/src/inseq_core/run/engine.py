@@ -39,6 +39,11 @@ _LOG = logging.getLogger(__name__)
 
 def attribute(request: AttributeRequest) -> FeatureAttributionOutput:
     """Attribute every step of every text of a request."""
+    with request.adapter.attributing():
+        return _attributed(request)
+
+
+def _attributed(request: AttributeRequest) -> FeatureAttributionOutput:
     began = time.perf_counter()
     get_host().before_attribute(request)
     with told_warnings() as warned:

@@ -9,7 +9,7 @@ import attrs
 
 from inseq_core.contracts.removal import RemovalWay
 from inseq_core.errors import invalid
-from inseq_core.run.binding import argument_dict
+from inseq_core.run.binding import argument_dict, plain_number
 from inseq_core.run.features import FeatureChoice, as_removal, check_features
 
 
@@ -18,9 +18,17 @@ def _is_flag(instance: Any, attribute: attrs.Attribute[bool], value: Any) -> Non
         raise invalid(attribute.name, value, "True or False")
 
 
+def as_count(name: str, value: Any) -> int:
+    """A whole number of at least 1, also one of numpy's."""
+    value = plain_number(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise invalid(name, value, "a whole number of at least 1, or None")
+    return value
+
+
 def _is_count(instance: Any, attribute: attrs.Attribute[int], value: Any) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise invalid(attribute.name, value, "a whole number of at least 1, or None")
+    if value is not None:
+        as_count(attribute.name, value)
 
 
 def _is_seed(instance: Any, attribute: attrs.Attribute[int], value: Any) -> None:
@@ -33,7 +41,7 @@ def _flag(default: bool = False) -> Any:
 
 
 def _or_zero(value: Any) -> Any:
-    return 0 if value is None else value
+    return 0 if value is None else plain_number(value)
 
 
 def _features(value: Any) -> FeatureChoice | None:
@@ -41,7 +49,7 @@ def _features(value: Any) -> FeatureChoice | None:
 
 
 def _generation_args(value: Any) -> dict[str, Any]:
-    return argument_dict("generation_args", value)
+    return {name: plain_number(v) for name, v in argument_dict("generation_args", value).items()}
 
 
 def _template_args(value: Any) -> dict[str, Any]:
@@ -50,10 +58,12 @@ def _template_args(value: Any) -> dict[str, Any]:
 
 def _as_steps(value: Any) -> str | tuple[int, int]:
     """``"each"``, ``"sum"``, or the positions of a sum."""
-    if value in ("each", "sum"):
+    if isinstance(value, str) and value in ("each", "sum"):
         return str(value)
-    if isinstance(value, (list, tuple)) and len(value) == 2 and all(type(v) is int for v in value):
-        return (value[0], value[1])
+    if isinstance(value, (list, tuple)) and len(value) == 2:
+        start, end = map(plain_number, value)
+        if type(start) is int and type(end) is int:
+            return (start, end)
     raise invalid("steps", value, "'each', 'sum', or the span (start, end) of target positions to sum over")
 
 
@@ -68,7 +78,7 @@ class Options:
     output_step_attributions: bool = _flag()
     attribute_target: bool = _flag()
     include_eos_baseline: bool = _flag()
-    batch_size: int | None = attrs.field(default=None, validator=_is_count)
+    batch_size: int | None = attrs.field(default=None, validator=_is_count, converter=plain_number)
     generate_from_target_prefix: bool = _flag()
     skip_special_tokens: bool = _flag()
     clean_special_chars: bool = _flag()
