@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inseq_core.data.result import MethodOutput
 from inseq_core.torch import TorchContext
-from inseq_core.torch.attention_branch import AttentionBranch
+from inseq_core.torch.attention_branch import AttentionBranch, wide
 
 VARIANTS = ("attn", "attnres", "attnresln")
 
@@ -48,7 +48,9 @@ class AttentionNorms:
     def _norms(self, ctx: TorchContext, branch: AttentionBranch) -> Tensor:
         """(R, K)."""
         rows, queries = ctx.rows, ctx.row_queries
-        norms = torch.zeros(len(rows), branch.product.shape[3], device=rows.device)
+        norms = torch.zeros(
+            len(rows), branch.product.shape[3], dtype=wide(branch.residual).dtype, device=rows.device
+        )
         for b in rows.unique().tolist():
             of_b = (rows == b).nonzero()[:, 0]
             positions = queries[of_b]

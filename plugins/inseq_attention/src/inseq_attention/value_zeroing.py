@@ -20,6 +20,7 @@ from torch import Tensor
 
 from inseq_attention.choice import UnitChoice, as_list, check_units, indices, is_unit_choice
 from inseq_core.data.result import MethodOutput
+from inseq_core.errors import InvalidArgumentError
 from inseq_core.torch import TorchContext
 from inseq_core.torch.attention_seam import QueryRows
 from inseq_core.torch.blocks import BlockCall
@@ -64,6 +65,11 @@ class ValueZeroing:
     def check(self, request: AttributeRequest) -> None:
         """Refuse layers and heads that the model does not have."""
         for kind in ("encoder", "decoder", "cross"):
+            if kind != "decoder" and self._units(kind) is not None and not request.is_encoder_decoder:
+                raise InvalidArgumentError(
+                    f"{kind}_zeroed_units_indices = {self._units(kind)!r} is for encoder–decoder models; "
+                    f"{request.profile.name} is decoder-only.\n  Use decoder_zeroed_units_indices."
+                )
             check_units(request, f"{kind}_zeroed_units_indices", self._units(kind), kind)
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
@@ -116,12 +122,13 @@ class ValueZeroing:
             made["encoder_self_scores"] = arrays
         if "decoder" in by_layer and not ctx.attributes_target:
             numbers = by_layer["decoder"].float().cpu().numpy()
-            before = ctx.visible("target")
-            numbers = np.where(before[:, :, None], numbers, np.nan)
-            made["decoder_self_scores"] = [
-                numbers[ctx.grid.rows_of(b)].transpose(1, 0, 2)[: int(length)]
-                for b, length in enumerate(ctx.batch.target_lengths)
-            ]
+            numbers = np.where(ctx.visible("target")[:, :, None], numbers, np.nan)
+            arrays = []
+            for b, text in enumerate(ctx.request.full_texts or ctx.batch.texts):
+                of_b = numbers[ctx.grid.rows_of(b)].transpose(1, 0, 2)[: len(text.target_ids)]
+                missing = len(text.target_ids) - len(of_b)  # the batch ends with the last step's prefix
+                arrays.append(np.pad(of_b, ((0, missing), (0, 0), (0, 0)), constant_values=np.nan))
+            made["decoder_self_scores"] = arrays
         return made
 
 
