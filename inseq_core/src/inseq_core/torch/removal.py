@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from inseq_core.torch.adapter import TorchAdapter
 
 
+LOGITS_A_PASS = 128 * 2**20
+"""Bytes of logits of one pass on a CPU, where larger passes are no faster."""
+
+
 def forward_versions(
     adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid
 ) -> Iterator[tuple[IntArray, ForwardOutput]]:
@@ -47,8 +51,7 @@ def forward_versions(
         return
     passes = VersionPasses(adapter, batch, grid)
     for band in passes.plan():
-        chunks = map(np.asarray, passes.chunks(band.members))
-        yield from in_parts(adapter, chunks, partial(passes.run, offset=band.offset))
+        yield from in_parts(adapter, passes.chunks(band), partial(passes.run, offset=band.offset))
 
 
 class VersionPasses:
@@ -109,12 +112,18 @@ class VersionPasses:
         np.minimum.at(first_read, self.grid.sequence, self.grid.position - 1)
         return np.minimum(change, first_read[self._used])
 
-    def chunks(self, members: IntArray) -> Iterator[list[int]]:
-        """Versions of each pass, as many as memory allows."""
-        rows = rows_of(self.grid, members)
+    def chunks(self, band: Band) -> Iterator[IntArray]:
+        """Versions of each pass: as many as memory allows, and on a CPU no more than make it faster."""
+        rows = rows_of(self.grid, band.members)
         length = int(self.grid.position[rows].max()) if len(rows) else self._prefix_length
-        for chunk in planner.sequence_chunks(self.adapter, self.batch, self.grid, rows, members, length):
-            yield list(chunk)
+        size = len(band.members)
+        if self.adapter.device.type == "cpu":
+            logits = 4 * max(self.adapter.profile.vocabulary_size, 1) * max(len(rows), 1) // size
+            by_logits = LOGITS_A_PASS // max(logits, 1)
+            size = max(min(size, planner.TALL_ENOUGH // max(length - band.offset, 1), by_logits), 1)
+        chunks = planner.sequence_chunks(self.adapter, self.batch, self.grid, rows, band.members, length)
+        for chunk in map(np.asarray, chunks):
+            yield from (chunk[i : i + size] for i in range(0, len(chunk), size))
 
     def run(self, chunk: IntArray, offset: int) -> tuple[IntArray, ForwardOutput]:
         """One pass over some versions from ``offset`` on; the pass over the unchanged text keeps its
