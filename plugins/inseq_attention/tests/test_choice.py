@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from inseq_attention.choice import check_layers_and_heads, check_units, indices
+from inseq_attention.choice import as_list, check_layers_and_heads, check_units, indices
 from inseq_core.errors import InvalidArgumentError
 
 
@@ -66,3 +66,9 @@ def test_a_model_that_says_nothing_is_asked_later() -> None:
     check_layers_and_heads(request(), 99, 99)
     check_units(request(), "decoder_zeroed_units_indices", {99: 99}, "decoder")
     check_layers_and_heads(SimpleNamespace(adapter=object()), 99, 99)
+
+
+def test_layers_that_json_made_text_are_numbers_again() -> None:
+    """Command lines and files know no other keys."""
+    assert as_list({"0": 1, "2": [1, 3]}) == {0: 1, 2: [1, 3]}
+    assert as_list({"last": range(2)}) == {"last": [0, 1]}

@@ -51,9 +51,9 @@ def is_unit_choice(instance: Any, attribute: attrs.Attribute[Any], value: Any) -
 
 
 def as_list(value: Any) -> Any:
-    """A choice with a range written out; what a file or a command line gives as a list of indices stays
-    one.
-    """
+    """A choice with a range written out, and layers as numbers where JSON made them text."""
+    if isinstance(value, Mapping):
+        return {int(k) if isinstance(k, str) and k.isdigit() else k: as_list(v) for k, v in value.items()}
     return list(value) if isinstance(value, range) else value
 
 

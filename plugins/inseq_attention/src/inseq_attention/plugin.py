@@ -108,7 +108,7 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
         name="alti",
         factory="inseq_attention.alti:Alti",
         summary="Shares of each input token in the last state, from what attention carries through layers.",
-        paper="https://arxiv.org/abs/2203.04212",
+        paper="https://arxiv.org/abs/2203.04212; ALTI+: https://arxiv.org/abs/2205.11631",
         formula="Π_l C_l, C_ij ∝ max(0, ‖y_i‖₁ − ‖y_i − T_i(x_j)‖₁)",
         needs=LOOK,
         sums_steps=False,

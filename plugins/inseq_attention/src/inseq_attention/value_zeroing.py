@@ -125,9 +125,9 @@ class ValueZeroing:
             numbers = np.where(ctx.visible("target")[:, :, None], numbers, np.nan)
             arrays = []
             for b, text in enumerate(ctx.request.full_texts or ctx.batch.texts):
-                of_b = numbers[ctx.grid.rows_of(b)].transpose(1, 0, 2)[: len(text.target_ids)]
-                missing = len(text.target_ids) - len(of_b)  # the batch ends with the last step's prefix
-                arrays.append(np.pad(of_b, ((0, missing), (0, 0), (0, 0)), constant_values=np.nan))
+                seen = numbers[ctx.grid.rows_of(b)].transpose(1, 0, 2)[: len(text.target_ids)]
+                missing = len(text.target_ids) - len(seen)  # the batch ends with the last step's prefix
+                arrays.append(np.pad(seen, ((0, missing), (0, 0), (0, 0)), constant_values=np.nan))
             made["decoder_self_scores"] = arrays
         return made
 
