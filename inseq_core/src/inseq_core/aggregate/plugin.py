@@ -46,6 +46,7 @@ def inseq_aggregators() -> Iterable[ic.AggregatorSpec]:
         name="split",
         factory=f"{_ROOM}.texts:StringSplitAggregator",
         summary="Merges what lies between the matches of a regular expression.",
+        trial={"split_pattern": "[.]"},
     )
     yield ic.AggregatorSpec(
         name="pair",

@@ -44,6 +44,21 @@ def optional_function(value: Any) -> Any:
     raise invalid("aggregate_fn", value, "the id of an aggregation function, or fn(array, axis)")
 
 
+def flag(default: bool) -> Any:
+    """A parameter that is True or False."""
+    return attrs.field(default=default, validator=_is_flag)
+
+
+def optional_flag() -> Any:
+    """A parameter that is True, False or None, which is its default."""
+    return attrs.field(default=None, validator=attrs.validators.optional(_is_flag))
+
+
+def _is_flag(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, bool):
+        raise invalid(attribute.name, value, "True or False")
+
+
 def warn_of_meaning(message: str) -> None:
     """A ``MeaningWarning`` that points at the line outside inseq that asked for it."""
     level, frame = 1, sys._getframe()

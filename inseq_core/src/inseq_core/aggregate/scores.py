@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from inseq_core.aggregate.functions import NamedFunction, absolute_total, find_function
-from inseq_core.aggregate.record import AggregatorRecord, optional_function, warn_of_meaning
+from inseq_core.aggregate.record import AggregatorRecord, optional_flag, optional_function, warn_of_meaning
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput
 from inseq_core.data.scores import ScoreArray, ScoreMeaning
 from inseq_core.errors import InvalidArgumentError, invalid, unknown_name
@@ -44,8 +44,8 @@ class SequenceAttributionAggregator(AggregatorRecord):
     aggregate_fn: Any = attrs.field(default=None, converter=optional_function)
     axis: str | int | None = None
     select_idx: Selection | None = None
-    normalize: bool | None = None
-    rescale: bool | None = None
+    normalize: bool | None = optional_flag()
+    rescale: bool | None = optional_flag()
 
     def __attrs_post_init__(self) -> None:
         if self.normalize and self.rescale:
@@ -134,7 +134,7 @@ def axis_number(axes: Sequence[str], axis: str | int | None) -> int:
         if axis not in axes:
             raise unknown_name("axis", axis, list(axes))
         return list(axes).index(axis)
-    if not -len(axes) <= axis < len(axes):
+    if not _is_index(axis) or not -len(axes) <= axis < len(axes):
         raise invalid("axis", axis, f"one of the trailing axes {tuple(axes)}")
     return axis % len(axes)
 
@@ -159,19 +159,23 @@ def _reduced(
 def _selected(scores: ScoreArray, axis: int, selection: Selection) -> ScoreArray:
     """Chosen entries of an axis; a single index takes the axis away."""
     size = scores.shape[axis]
-    if isinstance(selection, (int, np.integer)):
-        chosen: Any = int(selection)
-        indices = [chosen]
-    elif isinstance(selection, tuple) and len(selection) == 2:
-        chosen = slice(*selection)
-        indices = [selection[0], selection[1] - 1]
-    else:
-        chosen = indices = [int(i) for i in selection]
+    alone = _is_index(selection)
+    given: Any = [selection] if alone else selection
+    is_sound = isinstance(given, (list, tuple, np.ndarray)) and all(map(_is_index, given))
+    indices = [int(i) for i in given] if is_sound else []
+    chosen: Any = indices[0] if alone and indices else indices
+    if isinstance(selection, tuple) and len(indices) == 2:
+        chosen = slice(*indices)
+        indices = list(range(size))[chosen] if -size <= indices[0] and indices[1] <= size else []
     if not indices or any(not -size <= i < size for i in indices):
         raise invalid(
             "select_idx", selection, f"an index, (start, end) or a list within an axis of size {size}"
         )
     return scores[(slice(None),) * axis + (chosen,)]
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def reduced_meaning(meaning: ScoreMeaning, function: NamedFunction | None) -> ScoreMeaning:

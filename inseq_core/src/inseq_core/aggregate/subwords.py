@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from inseq_core.aggregate.record import AggregatorRecord, optional_function, warn_of_meaning
+from inseq_core.aggregate.record import AggregatorRecord, flag, optional_function, warn_of_meaning
 from inseq_core.aggregate.spans import Spans, merge_spans
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput
 from inseq_core.data.token import TokenWithId
@@ -57,10 +57,10 @@ class SubwordAggregator(AggregatorRecord):
     name: ClassVar[str] = "subwords"
 
     aggregate_fn: Any = attrs.field(default=None, converter=optional_function)
-    aggregate_source: bool = True
-    aggregate_target: bool = True
+    aggregate_source: bool = flag(True)
+    aggregate_target: bool = flag(True)
     special_chars: tuple[str, ...] | None = attrs.field(default=None, converter=_symbols)
-    is_suffix_symbol: bool = False
+    is_suffix_symbol: bool = flag(False)
 
     def aggregate(self, attribution: FeatureAttributionSequenceOutput) -> FeatureAttributionSequenceOutput:
         """The attribution with each word as one position."""

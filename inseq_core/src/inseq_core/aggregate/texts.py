@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 
-from inseq_core.aggregate.record import AggregatorRecord, optional_function
+from inseq_core.aggregate.record import AggregatorRecord, flag, optional_function
 from inseq_core.aggregate.spans import Spans, merge_spans
 from inseq_core.aggregate.subwords import (
     BYTE_LEVEL,
@@ -50,8 +50,8 @@ class WordAggregator(AggregatorRecord):
     name: ClassVar[str] = "words"
 
     aggregate_fn: Any = attrs.field(default=None, converter=optional_function)
-    aggregate_source: bool = True
-    aggregate_target: bool = True
+    aggregate_source: bool = flag(True)
+    aggregate_target: bool = flag(True)
 
     def aggregate(self, attribution: FeatureAttributionSequenceOutput) -> FeatureAttributionSequenceOutput:
         """The attribution with each word as one position."""
@@ -75,8 +75,8 @@ class SentenceAggregator(AggregatorRecord):
     name: ClassVar[str] = "sentences"
 
     aggregate_fn: Any = attrs.field(default=None, converter=optional_function)
-    aggregate_source: bool = True
-    aggregate_target: bool = True
+    aggregate_source: bool = flag(True)
+    aggregate_target: bool = flag(True)
 
     def aggregate(self, attribution: FeatureAttributionSequenceOutput) -> FeatureAttributionSequenceOutput:
         """The attribution with each sentence as one position."""
@@ -101,9 +101,9 @@ class SegmentAggregator(AggregatorRecord):
 
     aggregate_fn: Any = attrs.field(default=None, converter=optional_function)
     kind: str | None = None
-    aggregate_source: bool = True
-    aggregate_target: bool = True
-    merge_steps: bool = False
+    aggregate_source: bool = flag(True)
+    aggregate_target: bool = flag(True)
+    merge_steps: bool = flag(False)
 
     def aggregate(self, attribution: FeatureAttributionSequenceOutput) -> FeatureAttributionSequenceOutput:
         """The attribution with each segment as one position.
@@ -172,8 +172,8 @@ class StringSplitAggregator(AggregatorRecord):
     name: ClassVar[str] = "split"
 
     aggregate_fn: Any = attrs.field(default=None, converter=optional_function)
-    aggregate_source: bool = True
-    aggregate_target: bool = True
+    aggregate_source: bool = flag(True)
+    aggregate_target: bool = flag(True)
     split_pattern: str | None = None
     split_mode: Literal["single", "start", "end"] = "single"
 

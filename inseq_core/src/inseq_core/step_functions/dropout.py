@@ -18,6 +18,7 @@ from array_api_compat import array_namespace
 
 from inseq_core.contracts.step_function import StepFunctionArgs
 from inseq_core.data.batch import EncodedText, TokenBatch
+from inseq_core.data.steps import StepGrid
 from inseq_core.errors import CapabilityError, invalid
 from inseq_core.step_functions.arrays import log_softmax, pick
 
@@ -60,17 +61,46 @@ def _mean_log_probability(args: StepFunctionArgs, sequence: int, rows: np.ndarra
     if origin < len(call.texts):
         key = call.texts[origin]
         # What is drawn depends on the length of the text, which must not depend on how rows are grouped.
-        text = text if args.is_attributed_fn else key.truncated(call.spans[origin][1] - 1)
-    own = args.grid.take(rows)
-    grid = attrs.evolve(own, sequence=np.zeros(len(rows), dtype=np.int64)).repeated(n, 1)
+        text = _filled(text if args.is_attributed_fn else key, key, call.spans[origin][1] - 1)
+    grid = _with_end(args.grid.take(rows), len(text.target_ids)).repeated(n, 1)
     batch = TokenBatch.of([text] * n, args.batch.pad_id, origin=[origin] * n)
     with adapter.dropout(_seed(call.seed, key)):
         output = adapter.forward_rows(batch, grid)
     log_p = pick(log_softmax(output.logits[:, 0, :]), adapter.as_array(grid.target_ids))  # (M · rows,)
     xp = array_namespace(log_p)
-    log_p = xp.reshape(log_p, (n, len(rows)))
+    log_p = xp.reshape(log_p, (n, len(rows) + 1))[:, :-1]
     peak = xp.max(log_p, axis=0)
     return peak + xp.log(xp.mean(xp.exp(log_p - peak[None, :]), axis=0))
+
+
+def _filled(text: EncodedText, key: EncodedText, length: int) -> EncodedText:
+    """A text, or a version of it, with target positions up to ``length``; what is added comes behind every
+    row.
+    """
+    text = text.truncated(length)
+    missing = length - len(text.target_ids)
+    if missing <= 0:
+        return text
+    ids = np.append(text.target_ids, key.target_ids[length - missing : length])
+    kept, blank = text.target_kept, text.target_blank
+    return attrs.evolve(
+        text,
+        target_ids=ids,
+        target_kept=None if kept is None else np.append(kept, np.ones(missing, dtype=np.bool_)),
+        target_blank=None if blank is None else np.append(blank, np.zeros(missing, dtype=np.bool_)),
+    )
+
+
+def _with_end(grid: StepGrid, length: int) -> StepGrid:
+    """The rows of one text, and one at its end: whatever the rows, the pass is over the whole text, so that
+    its draws are the same.
+    """
+    return StepGrid(
+        sequence=np.zeros(len(grid) + 1),
+        position=np.append(grid.position, length),
+        target_ids=np.append(grid.target_ids, 0),
+        step=np.append(grid.step, int(grid.step.max(initial=0)) + 1),
+    )
 
 
 def _seed(seed: int, text: EncodedText) -> int:

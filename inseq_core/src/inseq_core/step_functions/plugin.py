@@ -192,6 +192,7 @@ def _contrasts() -> Iterator[StepFunctionSpec]:
         "kl_divergence",
         check=f"{_ROOM}.contrast:check_kl_divergence",
         compares_distributions=True,
+        trial={"contrast_sources": ["she likes a dog", "he"], "contrast_force_inputs": True},
         summary="Divergence of the model's distribution from its distribution given the contrast.",
         paper="https://arxiv.org/abs/2310.01188",
         formula="sum_v p_v (ln p_v - ln p'_v)",
@@ -203,12 +204,12 @@ def _contrasts() -> Iterator[StepFunctionSpec]:
 
 def _contrastive(name: str, *, check: str = f"{_ROOM}.contrast:check", **fields: Any) -> StepFunctionSpec:
     """A function of the contrast room."""
+    fields.setdefault("trial", {"contrast_targets": ["the dog sees a small blue man", "she likes the cat ."]})
     return StepFunctionSpec(
         name=name,
         function=f"{_ROOM}.contrast:{name}",
         check=check,
         prepare=f"{_ROOM}.contrast:prepare",
-        trial={"contrast_sources": ["she likes a dog", "he"]},
         rowwise=True,
         **fields,
     )

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from inseq_core.testing.pytest_support import parametrize_with_checks as parametrize_with_checks
     from inseq_core.testing.report import NonConformance as NonConformance
     from inseq_core.testing.report import Report as Report
+    from inseq_core.testing.run import check_aggregator as check_aggregator
     from inseq_core.testing.run import check_method as check_method
+    from inseq_core.testing.run import check_model_adapter as check_model_adapter
+    from inseq_core.testing.run import check_plugin as check_plugin
+    from inseq_core.testing.run import check_step_function as check_step_function
+    from inseq_core.testing.run import check_viewer as check_viewer
     from inseq_core.testing.run import run_checks as run_checks
 
 _NAMES = {
@@ -32,7 +37,15 @@ _NAMES = {
     "inseq_core.testing.checks": ("Check", "CheckFailure"),
     "inseq_core.testing.pytest_support": ("parametrize_with_checks",),
     "inseq_core.testing.report": ("NonConformance", "Report"),
-    "inseq_core.testing.run": ("check_method", "run_checks"),
+    "inseq_core.testing.run": (
+        "check_aggregator",
+        "check_method",
+        "check_model_adapter",
+        "check_plugin",
+        "check_step_function",
+        "check_viewer",
+        "run_checks",
+    ),
 }
 
 _TABLE = {name: module for module, names in _NAMES.items() for name in names}

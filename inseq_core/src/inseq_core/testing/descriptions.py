@@ -43,7 +43,7 @@ def must_document(factory: Callable[..., Any]) -> None:
     )
 
 
-def must_be_frozen(factory: Callable[..., Any], arguments: dict[str, Any]) -> None:
+def must_be_frozen(factory: Any, arguments: dict[str, Any]) -> None:
     """An attrs record that cannot be changed once it is made."""
     if not inspect.isclass(factory):
         return
@@ -52,7 +52,7 @@ def must_be_frozen(factory: Callable[..., Any], arguments: dict[str, Any]) -> No
         f"{factory.__name__} is no attrs class: decorate it with @attrs.frozen(kw_only=True)",
     )
     instance = construct("it", factory, arguments)
-    for field in attrs.fields(factory):
+    for field in attrs.fields(type(instance)):
         try:
             setattr(instance, field.name, None)
         except attrs.exceptions.FrozenError:

@@ -6,6 +6,7 @@ Axes: R rows, S source positions, L target positions, then the method's trailing
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,14 +21,17 @@ from inseq_core.data.attribution import FeatureAttributionSequenceOutput
 from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import CapabilityError, InseqWarning, InvalidArgumentError
-from inseq_core.hooks import Entry, MethodSpec, get_host
+from inseq_core.hooks import Entry, MethodSpec
+from inseq_core.hooks.kinds import METHODS
 from inseq_core.hooks.parameters import parameters_of
 from inseq_core.model import AttributionModel
-from inseq_core.testing.checks import NotApplicable, refuse
+from inseq_core.testing.checks import NotApplicable, refuse, word_for
 from inseq_core.testing.examples import SCORES_ONLY, Example, Toy, toys_for
+from inseq_core.testing.registered import registered
 
-EXPLAINED = "logit"
-"""What is explained: linear in the model's output, so that closed forms are short."""
+EXPLAINED = ("logit", "probability")
+"""What is explained: the first of these that a method takes. Logits are linear in the model's output, so that closed
+forms are short."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -101,7 +105,7 @@ class MethodUnderTest:
 
     def __init__(self, entry: Entry[MethodSpec], arguments: Mapping[str, Any] | None = None) -> None:
         self.entry = entry
-        self.arguments = {**entry.preset, **(arguments or {})}
+        self.arguments = {**entry.spec.trial, **entry.preset, **(arguments or {})}
         self._kept: dict[Any, Observation] = {}
         self._takes_target: dict[str, bool] = {}
 
@@ -109,6 +113,11 @@ class MethodUnderTest:
     def name(self) -> str:
         """Its id."""
         return self.entry.name
+
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+        return f"{word_for(METHODS.key)} {self.name!r} ({self.entry.provenance})"
 
     @property
     def spec(self) -> MethodSpec:
@@ -119,6 +128,20 @@ class MethodUnderTest:
         """The class behind the spec."""
         loaded: Callable[..., Any] = self.entry.load()
         return loaded
+
+    @functools.cached_property
+    def explained(self) -> str:
+        """What is explained: a logit, or, where the method does not take one, a probability."""
+        toy = (*toys_for(self.spec.needs), None)[0]
+        if toy is None:
+            return EXPLAINED[0]
+        try:
+            self._run(toy.make(), toy.examples[:1], self.arguments, {"attributed_fn": EXPLAINED[0]})
+        except InvalidArgumentError:
+            return EXPLAINED[1]
+        except Exception:
+            return EXPLAINED[0]
+        return EXPLAINED[0]
 
     def every_toy(self) -> tuple[Toy, ...]:
         """The toys that can do what the method needs and that it takes; simplest first.
@@ -180,7 +203,7 @@ class MethodUnderTest:
             arguments: of the method, beside its usual ones.
             **options: keywords of ``attribute()``.
         """
-        options = {"attributed_fn": EXPLAINED, "show_progress": False, "seed": 0, **options}
+        options = {"attributed_fn": self.explained, "show_progress": False, "seed": 0, **options}
         if adapter.is_encoder_decoder:
             options.setdefault("attribute_target", self.attributes_target(adapter))
         return self._run(adapter, examples, {**self.arguments, **(arguments or {})}, options)
@@ -239,22 +262,15 @@ class MethodUnderTest:
                 ["the"],
                 None,
                 method=name,
-                attributed_fn=EXPLAINED,
+                attributed_fn=EXPLAINED[-1],
                 step_scores=(),
                 options=Options(**options),
                 keywords={"attribution_args": dict(self.arguments)},
             )
 
-    @contextlib.contextmanager
-    def _recorded(self, calls: list[Call]) -> Iterator[str]:
+    def _recorded(self, calls: list[Call]) -> contextlib.AbstractContextManager[str]:
         """The method registered under a name of the kit's own, its calls kept."""
-        registry = get_host().methods
-        spec = attrs.evolve(self.spec, name=f"{self.spec.name}@kit", factory=recorder(self.factory(), calls))
-        registry.register(spec, overwrite=True)
-        try:
-            yield spec.name
-        finally:
-            registry.unregister(spec.name)
+        return registered(METHODS, self.spec, factory=recorder(self.factory(), calls))
 
     def parameters(self) -> Sequence[Any]:
         """What a user may set."""
@@ -276,9 +292,10 @@ def recorder(factory: Callable[..., Any], calls: list[Call]) -> Callable[..., An
         return output
 
     if inspect.isclass(factory):
+        inherited: Any = factory.attribute  # type: ignore[attr-defined]
 
         def recorded(self: Any, ctx: AttributionContext) -> MethodOutput:
-            return attribute(super(made, self).attribute, ctx)
+            return attribute(inherited.__get__(self), ctx)
 
         made: type = type(factory.__name__, (factory,), {"attribute": recorded, "__doc__": factory.__doc__})
         return made

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from inseq_core.testing.catalogue import catalogue, known_check_ids
+from inseq_core.testing.catalogue import announced, catalogue
 from inseq_core.testing.checks import Check, CheckFailure, NotApplicable
-from inseq_core.testing.subjects import kinds_of, subject_of
+from inseq_core.testing.subjects import Subject, subjects
 
 
 def parametrize_with_checks(
@@ -15,6 +15,7 @@ def parametrize_with_checks(
     kind: str | None = None,
     *,
     arguments: Mapping[str, Any] | None = None,
+    model: Any = None,
     known_failures: Mapping[str, str] | None = None,
 ) -> Callable[..., None]:
     """A test function with one case for each check that applies to something::
@@ -22,28 +23,50 @@ def parametrize_with_checks(
         test_contract = parametrize_with_checks("expected_gradients")
 
     Args:
-        subject, kind, arguments: as in ``run_checks``.
+        subject, kind, arguments, model: as in ``run_checks``.
         known_failures: check id -> why it fails: a strict expected failure, which fails when it passes.
 
     Raises:
         UnknownNameError: nothing has the name.
         InvalidArgumentError: a known failure without a reason, or of no check.
     """
+    found = subjects(subject, kind, arguments=arguments, model=model)
+    known = announced(tuple(one.kind for one in found), known_failures)
+    return test_of_checks(
+        (one, check, known.get(check.id, ""), _name(one, check, len(found) > 1))
+        for one in found
+        for check in applicable(one)
+    )
+
+
+def _name(subject: Subject, check: Check, is_one_of_many: bool) -> str:
+    if not is_one_of_many:
+        return check.id
+    model = getattr(subject.looked_at, "model", None)
+    shown = f"{subject.looked_at.name}-{model}" if isinstance(model, str) else subject.looked_at.name
+    return f"{subject.kind}-{shown}-{check.id}"
+
+
+def test_of_checks(cases: Iterable[tuple[Subject, Check, str, str]]) -> Callable[..., None]:
+    """A test function of given cases.
+
+    Args:
+        cases: subject, check, why it is known to fail ("" where it is not), test id.
+    """
     import pytest
 
-    kinds = (kind,) if kind is not None else kinds_of(subject)
-    cases = []
-    for each in kinds:
-        looked_at = subject_of(subject, each, arguments)
-        known = known_check_ids(each, known_failures or {})
-        for check in applicable(each, looked_at):
-            marks = []
-            if check.id in known:
-                marks.append(pytest.mark.xfail(reason=known[check.id], strict=True, raises=CheckFailure))
-            name = check.id if len(kinds) == 1 else f"{each}-{check.id}"
-            cases.append(pytest.param(check, looked_at, id=name, marks=marks))
-
-    @pytest.mark.parametrize(("check", "looked_at"), cases)
+    @pytest.mark.parametrize(
+        ("check", "looked_at"),
+        [
+            pytest.param(
+                check,
+                subject.looked_at,
+                id=name,
+                marks=[pytest.mark.xfail(reason=known, strict=True, raises=CheckFailure)] if known else [],
+            )
+            for subject, check, known, name in cases
+        ],
+    )
     def test_contract(check: Check, looked_at: Any) -> None:
         """What the conformance kit asks of a plugin."""
         try:
@@ -54,6 +77,6 @@ def parametrize_with_checks(
     return test_contract
 
 
-def applicable(kind: str, subject: Any) -> list[Check]:
+def applicable(subject: Subject) -> list[Check]:
     """The checks that apply to a subject, as far as what it declares tells."""
-    return [check for check in catalogue()[kind] if not check.unless(subject)]
+    return [check for check in catalogue()[subject.kind] if not check.unless(subject.looked_at)]

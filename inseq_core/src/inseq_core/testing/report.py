@@ -11,7 +11,13 @@ import attrs
 if TYPE_CHECKING:
     from rich.console import Group
 
-PASSED, FAILED, KNOWN, FIXED, SKIPPED = "passed", "failed", "known failure", "no longer fails", "not applicable"
+PASSED, FAILED, KNOWN, FIXED, SKIPPED = (
+    "passed",
+    "failed",
+    "known failure",
+    "no longer fails",
+    "not applicable",
+)
 
 _STYLES = {PASSED: "green", FAILED: "bold red", KNOWN: "yellow", FIXED: "bold red", SKIPPED: "dim"}
 
@@ -125,7 +131,9 @@ class Report:
                 said = finding.claim if finding.outcome == PASSED else finding.detail
                 if not is_quiet:
                     said = f"{finding.claim}\n→ {finding.detail}"
-                table.add_row(Text(finding.check), Text(finding.outcome, _STYLES[finding.outcome]), Text(said))
+                table.add_row(
+                    Text(finding.check), Text(finding.outcome, _STYLES[finding.outcome]), Text(said)
+                )
             parts.append(Text.assemble((subject, "bold"), "  ", Report(findings).summary))
             if table.row_count:
                 parts.append(table)

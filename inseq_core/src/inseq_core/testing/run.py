@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from inseq_core.testing.catalogue import catalogue, known_check_ids
-from inseq_core.testing.checks import Check, CheckFailure, NotApplicable
+from inseq_core.testing.catalogue import announced, catalogue
+from inseq_core.testing.checks import PLUGINS, Check, CheckFailure, NotApplicable
 from inseq_core.testing.report import FAILED, FIXED, KNOWN, PASSED, SKIPPED, Finding, Report
-from inseq_core.testing.subjects import describe, kinds_of, subject_of
+from inseq_core.testing.subjects import Subject, subjects
 
 
 def run_checks(
@@ -17,15 +17,20 @@ def run_checks(
     kind: str | None = None,
     *,
     arguments: Mapping[str, Any] | None = None,
+    model: Any = None,
     known_failures: Mapping[str, str] | None = None,
+    tell: Callable[[Finding], None] | None = None,
 ) -> Report:
     """Run every check of something, and say what came of each.
 
     Args:
-        subject: a registered name, a spec record (``MethodSpec`` …) that need not be registered, or an entry.
-        kind: "methods", "step_functions" …; by default, every kind that has the name.
+        subject: a registered name, the name of a plugin or distribution (checked with everything that it
+            provides), a spec record (``MethodSpec`` …) that need not be registered, a loaded model.
+        kind: "methods", "step_functions", "plugins" …; by default, every kind that has the name.
         arguments: of the subject, in every run; needed where a parameter has no default.
+        model: for frameworks: what to load; by default the models that plugins carry for it.
         known_failures: check id -> why it fails; one that passes is reported as a failure.
+        tell: called with each finding as it is made.
 
     Returns:
         the report; ``report.passed``, ``print(report)``.
@@ -34,19 +39,18 @@ def run_checks(
         UnknownNameError: nothing has the name.
         InvalidArgumentError: a known failure without a reason, or of no check.
     """
+    found = subjects(subject, kind, arguments=arguments, model=model)
+    known = announced(tuple(one.kind for one in found), known_failures)
     findings: list[Finding] = []
-    for each in (kind,) if kind is not None else kinds_of(subject):
-        findings += findings_of(subject_of(subject, each, arguments), each, known_failures or {})
+    for one in found:
+        for check in catalogue()[one.kind]:
+            findings.append(finding_of(check, one, known.get(check.id, "")))
+            if tell is not None:
+                tell(findings[-1])
     return Report(findings)
 
 
-def findings_of(subject: Any, kind: str, known_failures: Mapping[str, str]) -> Sequence[Finding]:
-    """What came of each check of a kind on a subject."""
-    known = known_check_ids(kind, known_failures)
-    return [finding_of(check, subject, known.get(check.id, "")) for check in catalogue()[kind]]
-
-
-def finding_of(check: Check, subject: Any, known: str = "") -> Finding:
+def finding_of(check: Check, subject: Subject, known: str = "") -> Finding:
     """What came of one check.
 
     Args:
@@ -55,7 +59,7 @@ def finding_of(check: Check, subject: Any, known: str = "") -> Finding:
     began = time.perf_counter()
     outcome, detail = PASSED, ""
     try:
-        check(subject)
+        check(subject.looked_at)
     except NotApplicable as reason:
         outcome, detail = SKIPPED, str(reason)
     except CheckFailure as failure:
@@ -63,7 +67,7 @@ def finding_of(check: Check, subject: Any, known: str = "") -> Finding:
     if known and outcome in (PASSED, SKIPPED):
         outcome, detail = FIXED, f"it is announced as failing ({known}): take it out of known_failures"
     return Finding(
-        subject=describe(subject),
+        subject=subject.title,
         check=check.id,
         claim=check.claim,
         outcome=outcome,
@@ -72,8 +76,21 @@ def finding_of(check: Check, subject: Any, known: str = "") -> Finding:
     )
 
 
+def check_plugin(plugin: str, **options: Any) -> Report:
+    """Check an installed plugin and everything that it provides.
+
+    Args:
+        plugin: its entry point, or its distribution.
+        **options: ``known_failures``, as in ``run_checks``.
+
+    Raises:
+        NonConformance: a check failed; the message is the report.
+    """
+    return run_checks(plugin, PLUGINS, **options).raise_for_failures()
+
+
 def check_method(method: Any, **options: Any) -> Report:
-    """Run every check of an attribution method.
+    """Check an attribution method.
 
     Args:
         method: its name, or its ``MethodSpec``.
@@ -83,3 +100,32 @@ def check_method(method: Any, **options: Any) -> Report:
         NonConformance: a check failed; the message is the report.
     """
     return run_checks(method, "methods", **options).raise_for_failures()
+
+
+def check_step_function(function: Any, **options: Any) -> Report:
+    """Check a step function: its name, or its ``StepFunctionSpec``. As ``check_method``."""
+    return run_checks(function, "step_functions", **options).raise_for_failures()
+
+
+def check_aggregator(aggregator: Any, **options: Any) -> Report:
+    """Check an aggregator: its name, or its ``AggregatorSpec``. As ``check_method``."""
+    return run_checks(aggregator, "aggregators", **options).raise_for_failures()
+
+
+def check_viewer(viewer: Any, **options: Any) -> Report:
+    """Check a viewer: its name, or its ``ViewerSpec``. As ``check_method``."""
+    return run_checks(viewer, "viewers", **options).raise_for_failures()
+
+
+def check_model_adapter(adapter: Any, **options: Any) -> Report:
+    """Check a model adapter.
+
+    Args:
+        adapter: the name of a framework, a loaded model, or its adapter.
+        **options: ``model`` (what the framework loads), ``arguments`` (of its loader, and ``examples``: pairs
+            of texts and outputs) and ``known_failures``, as in ``run_checks``.
+
+    Raises:
+        NonConformance: a check failed; the message is the report.
+    """
+    return run_checks(adapter, "adapters", **options).raise_for_failures()

@@ -54,7 +54,7 @@ def _module_state(torch: Any, model: Any) -> dict[str, Any]:
         }
         for name, module in model.named_modules()
     }
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     plain = config.to_dict() if hasattr(config, "to_dict") else {}
     return {
         "tensors": tensors,
@@ -79,7 +79,7 @@ def _switches(torch: Any) -> dict[str, Any]:
 def random_state() -> dict[str, Any]:
     """The state of the process's global generators."""
     torch = sys.modules.get("torch")
-    numbers = np.random.get_state(legacy=True)  # noqa: NPY002 (looked at, not drawn from)
+    numbers: Any = np.random.get_state(legacy=True)  # noqa: NPY002 (looked at, not drawn from)
     return {
         "random": hash(random.getstate()),
         "numpy.random": [np.asarray(part) for part in numbers[1:]],

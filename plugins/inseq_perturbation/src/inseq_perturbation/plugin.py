@@ -89,6 +89,7 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
         additive=True,
         deterministic=False,
         passes="n_samples versions of the text, for all steps together",
+        trial={"n_samples": 16, "n_bootstrap": 4},
         per_text=True,
         when="Which few of many sentences or documents a statement rests on: features='sentence' or spans.",
     )
