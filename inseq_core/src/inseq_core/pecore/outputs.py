@@ -49,7 +49,7 @@ def find_output(adapter: ModelAdapter, request: ContextRequest, input_text: str)
     begun = template.prefix if context is None else template.prefix + context + template.separator
     written = _without_suffix(generated(adapter, request, input_text, begun), template.suffix)
     if has_whole_context:
-        return Output(context=context, current=_not_empty(written))
+        return Output(context=context, current=_not_empty(written, after=context))
     context, rest = _cut(request, written)
     if current is None:
         return Output(context=context, current=_not_empty(rest, after=context))

@@ -119,6 +119,12 @@ class _Picture:
         marked = {cue.index for cue in self.output.cues(cci) if cue.side == side}
         return _drawn(getattr(self.output, f"{side}_context_tokens"), scores, self.attribution, marked)
 
+    def nothing(self) -> str:
+        """What to say where no token is context-sensitive."""
+        if not any(self.output.cti_scores):
+            return "No token depends on the context."
+        return f"No token reaches the threshold of {compact(self.output.cti_threshold)}."
+
     def reading(self, marked: str) -> tuple[str, ...]:
         """How to read the picture, in which what stands out is ``marked``."""
         out = self.output
@@ -177,7 +183,7 @@ def drawing(output: AttributeContextOutput) -> RenderableType:
     for number, cci in enumerate(output.cci_scores, start=1):
         parts += [_record_title(number, cci, by_cti, picture), _record(picture, cci, by_cti, by_cci), Text()]
     if not output.cci_scores:
-        parts += [Text("No token depends on the context.", "dim italic"), Text()]
+        parts += [Text(picture.nothing(), "dim italic"), Text()]
     else:
         parts.append(color_bar(by_cci))
     parts.append(Text(" ".join(picture.reading("underlined")), "dim"))
@@ -282,6 +288,7 @@ def page(output: AttributeContextOutput, *, whole: bool = True) -> str:
                 "name": visible(output.output_current)[:70],
                 "given": [pair for pair in picture.given() if pair[0] != "Output"],
                 "output": line(picture.current(), picture.sensitivity, letters),
+                "nothing": picture.nothing(),
                 "records": [record(cci) for cci in output.cci_scores],
             }
         ],

@@ -224,9 +224,12 @@ def _aggregated(request: ContextRequest, out: FeatureAttributionOutput) -> Featu
     """One number for each token; without normalisation unless it is asked for, so that tokens compare."""
     names, selectors = request.attribution_aggregators, request.attribution_selectors
     normalize, rescale = request.normalize_attributions, request.rescale_attributions
-    if names or selectors or normalize or rescale:
+    if names:
         return aggregated_in_order(out, names, selectors, normalize=normalize, rescale=rescale)
-    return out.aggregate(normalize=False)
+    parameters: dict[str, Any] = {"rescale": True} if rescale else {"normalize": normalize}
+    if selectors:
+        parameters["select_idx"] = selectors[0]
+    return out.aggregate(**parameters)
 
 
 def _record(
