@@ -23,6 +23,10 @@ PYTHON = (
         "load_model AttributionModel explain",
     ),
     (
+        "Datasets and contexts",
+        "attribute_dataset attribute_context AttributeContextOutput",
+    ),
+    (
         "Results",
         "FeatureAttributionOutput FeatureAttributionSequenceOutput FeatureAttributionStepOutput TokenWithId "
         "merge_attributions load_attributions",
