@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from inseq_captum.validators import arguments_by_name
 from inseq_core.data.result import MethodOutput
-from inseq_core.errors import CapabilityError, closest, listed
+from inseq_core.errors import CapabilityError, InseqError, closest, listed
 from inseq_core.errors import InvalidArgumentError as Invalid
 from inseq_core.torch import TorchContext
 from inseq_core.torch.layers import named_module
@@ -112,7 +112,15 @@ class CaptumAlgorithm:
             arguments.setdefault("baselines", baselines)
         if "feature_mask" in takes:
             arguments.setdefault("feature_mask", positions_as_features(inputs))
-        result = cls(*before, **self.init_args).attribute(inputs, **arguments)
+        try:
+            result = cls(*before, **self.init_args).attribute(inputs, **arguments)
+        except Exception as error:
+            if isinstance(error, InseqError) or ctx.adapter.is_out_of_memory(error):
+                raise
+            raise CapabilityError(
+                f"captum:{self.algorithm} does not run on {ctx.adapter.profile.name} with these arguments: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         if isinstance(result, tuple) and arguments.get("return_convergence_delta"):
             result = result[0]
         result = result if isinstance(result, tuple) else (result,)

@@ -100,7 +100,7 @@ class SavedFileExistsError(InseqError, ValueError, FileExistsError):
 
 
 class SavedFileMissingError(InseqError, FileNotFoundError):
-    """There is no file to load."""
+    """There is no file to load, or no folder to save in."""
 
 
 class DatasetError(InseqError, ValueError):

@@ -66,9 +66,11 @@ def load(
     tokenizer_kwargs = _options("tokenizer_kwargs", tokenizer_kwargs)
     place = None if device is None or device == "auto" else as_device(device)
     if isinstance(model, (str, os.PathLike)):
-        return _from_location(
-            model, place, device == "auto", tokenizer, model_kwargs, tokenizer_kwargs, dtype
-        )
+        # weights made in inference mode could never be differentiated through
+        with torch.inference_mode(False):
+            return _from_location(
+                model, place, device == "auto", tokenizer, model_kwargs, tokenizer_kwargs, dtype
+            )
     return _from_object(model, place, device == "auto", tokenizer, model_kwargs, tokenizer_kwargs, dtype)
 
 
@@ -123,7 +125,6 @@ def _dtype(value: Any) -> Any:
     if isinstance(found, torch.dtype) and found.is_floating_point:
         return found
     raise invalid("dtype", value, "a floating type such as 'float32', 'bfloat16' or 'auto'")
-
 
 
 def _from_location(
@@ -218,7 +219,6 @@ def _read_tokenizer(where: hub.Location, options: Mapping[str, Any]) -> Any:
     return tokenizer
 
 
-
 def _from_object(
     model: Any,
     place: torch.device | None,
@@ -241,6 +241,11 @@ def _from_object(
             "  Pass its id instead."
         )
     check_generates(model.config, type(model).__name__, model=model)
+    if any(p.is_inference() for p in model.parameters()):
+        raise ModelLoadError(
+            f"This {type(model).__name__} was made in torch.inference_mode(), so that nothing can be "
+            "differentiated through it.\n  Load it outside of that mode."
+        )
     tokenizer = _tokenizer(_name_of(model) if tokenizer is None else tokenizer, tokenizer_kwargs)
     if dtype is not None and dtype != "auto":
         model = model.to(_dtype(dtype))

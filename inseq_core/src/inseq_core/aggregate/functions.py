@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inseq_core.data.scores import ScoreArray
+from inseq_core.errors import InseqError, InvalidArgumentError
 
 AggregationFunction = Callable[..., Any]
 """``fn(array, axis) -> array`` without that axis."""
@@ -130,8 +131,20 @@ class NamedFunction:
     additive: bool = False
 
     def __call__(self, scores: ScoreArray, axis: int) -> ScoreArray:
-        """``scores`` without the axis."""
-        return np.asarray(self.call(scores, axis))
+        """``scores`` without the axis.
+
+        Raises:
+            InvalidArgumentError: a function that somebody gave failed.
+        """
+        try:
+            return np.asarray(self.call(scores, axis))
+        except InseqError:
+            raise
+        except Exception as error:
+            raise InvalidArgumentError(
+                f"Aggregation function {self.name!r} failed: {type(error).__name__}: {error}\n"
+                "  It is called as fn(array, axis), and returns the array without that axis."
+            ) from error
 
 
 def find_function(function: str | AggregationFunction | NamedFunction) -> NamedFunction:

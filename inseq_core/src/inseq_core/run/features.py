@@ -17,7 +17,7 @@ from inseq_core.contracts.adapter import ModelAdapter
 from inseq_core.contracts.removal import WAYS, RemovalWay
 from inseq_core.data.batch import EncodedText
 from inseq_core.data.features import Feature, FeatureSet
-from inseq_core.errors import InvalidArgumentError, closest, invalid, listed
+from inseq_core.errors import InseqError, InvalidArgumentError, closest, invalid, listed
 from inseq_core.run.binding import construct
 from inseq_core.run.cutting import PlacedTokens, pieces, placed_as_written, sentences
 
@@ -164,8 +164,8 @@ def feature_set(
     cut = _Cut(text=text, adapter=adapter, index=index)
     features: list[Feature] = []
     if callable(choice):
-        given = list(choice(text, adapter))
-        features, kind = [_checked(f, free) for f in given], getattr(choice, "__name__", "feature")
+        kind = getattr(choice, "__name__", "feature")
+        features = [_checked(f, free) for f in _from_function(choice, text, adapter, kind)]
         features = [f for f in features if f.positions]
     else:
         kind = choice if isinstance(choice, str) else "segment"
@@ -175,6 +175,20 @@ def feature_set(
         raise _nothing_to_remove(kind, text)
     n_source = 0 if text.source_ids is None else len(text.source_ids)
     return FeatureSet(features=features, kind=kind, n_source=n_source, n_target=len(text.target_ids))
+
+
+def _from_function(
+    function: Callable[..., Any], text: EncodedText, adapter: ModelAdapter, name: str
+) -> list[Any]:
+    try:
+        return list(function(text, adapter))
+    except InseqError:
+        raise
+    except Exception as error:
+        raise InvalidArgumentError(
+            f"The features function {name!r} failed: {type(error).__name__}: {error}\n"
+            "  It is called as fn(text, adapter) with an EncodedText, and returns a list of Feature."
+        ) from error
 
 
 def _resolved(choice: str, text: EncodedText) -> FeatureChoice:

@@ -66,7 +66,7 @@ def save_attributions(
         SavedFileExistsError: there is something at ``path``, and ``overwrite`` is False.
         InvalidArgumentError: no such precision, or compression asked of safetensors.
     """
-    path = Path(path)
+    path = _as_path(path)
     if scores_precision not in PRECISIONS:
         raise invalid("scores_precision", scores_precision, "'float32', 'float16' or 'float8'")
     stem, suffix = _parts(path)
@@ -117,7 +117,7 @@ def load_attributions(path: PathLike, max_bytes: int | None = None) -> FeatureAt
         FileFormatError: damaged, cut off, not a saved attribution, newer than this version, or larger than
             allowed.
     """
-    path = Path(path)
+    path = _as_path(path)
     if not path.is_file():
         return _load_parts(path, max_bytes)
     return _load(path, max_bytes)[1]
@@ -203,6 +203,12 @@ def _parts(path: Path) -> tuple[str, str]:
     return name[: len(name) - len(suffix)], name[len(name) - len(suffix) :]
 
 
+def _as_path(path: PathLike) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise invalid("path", path, "the path of a file")
+    return Path(path)
+
+
 def _refuse_existing(path: Path) -> None:
     if os.path.lexists(path):
         raise SavedFileExistsError(
@@ -218,6 +224,10 @@ def write_whole(path: Path, content: Callable[[], bytes], overwrite: bool) -> Pa
     """
     if not overwrite:
         _refuse_existing(path)
+    if not path.parent.is_dir():
+        raise SavedFileMissingError(
+            f"There is no folder {path.parent} to save {path.name} in.\n  Make it first, or save elsewhere."
+        )
     data = content()
     beside = path.with_name(f".inseq-{secrets.token_hex(8)}.tmp")
     try:
