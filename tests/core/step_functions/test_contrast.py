@@ -449,15 +449,17 @@ def test_a_contrast_in_ids_is_used_as_it_is(lm, translator):
     """The same as its text, where the text has these ids; nothing is added to it or cut off."""
     for model, own, other in ((lm, TEXT, OTHER), (translator, ("red", "the dog"), "a cat")):
         given = model.adapter.encode_input(own[0])
-        text = model.adapter.encode_output(other, given).tolist() if model is translator else ids_of(model, other)
+        text = (
+            model.adapter.encode_output(other, given).tolist()
+            if model is translator
+            else ids_of(model, other)
+        )
         by_text = scores(model, *own, contrast_targets=other)
         by_ids = scores(model, *own, contrast_targets=[list(text)])
         for name in CONTRASTIVE:
             np.testing.assert_array_equal(by_text[name], by_ids[name])
     ended = [*ids_of(lm, "the dog"), 2]  # the end token is what is compared with
-    found = scores(
-        lm, "the", "the dog", contrast_targets=[ended], contrast_targets_alignments=[[(2, 3)]]
-    )
+    found = scores(lm, "the", "the dog", contrast_targets=[ended], contrast_targets_alignments=[[(2, 3)]])
     assert found["contrast_logits"][0] == pytest.approx(logits_of(lm, ended, 3)[2], rel=1e-6)
 
 

@@ -41,7 +41,9 @@ def test_a_function_may_be_a_weight(lm):
 @pytest.mark.parametrize("weight", ["entrpy", 3])
 def test_what_is_no_weight_is_refused(lm, weight):
     """With what there is."""
-    with pytest.raises((errors.UnknownNameError, errors.InvalidArgumentError), match=r"entropy|step function"):
+    with pytest.raises(
+        (errors.UnknownNameError, errors.InvalidArgumentError), match=r"entropy|step function"
+    ):
         lm.attribute("the dog", weight_by=weight)
     with pytest.raises(errors.UnknownNameError, match="entropy"):
         lm.attribute("the dog", step_scores=["entropy"]).weight_attributions("entrpy")

@@ -176,7 +176,9 @@ def _as_targets(name: str, value: Any) -> tuple[Target, ...]:
 def _as_id_row(name: str, value: Any) -> tuple[int, ...]:
     row = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(row, (list, tuple)) or not all(type(i) is int for i in row) or len(row) < 2:
-        raise invalid(name, value, "a text, or at least two ids: those of the whole target, its start included")
+        raise invalid(
+            name, value, "a text, or at least two ids: those of the whole target, its start included"
+        )
     return tuple(row)
 
 
@@ -184,7 +186,9 @@ def _checked_ids(adapter: ModelAdapter, ids: Sequence[int], name: str) -> IntArr
     size = adapter.profile.vocabulary_size
     for i in ids:
         if i < 0 or (size and i >= size):
-            raise invalid(f"contrast_targets: an id of {name}", i, f"0 to {size - 1}, an id of the vocabulary")
+            raise invalid(
+                f"contrast_targets: an id of {name}", i, f"0 to {size - 1}, an id of the vocabulary"
+            )
     return as_ids(ids)
 
 
