@@ -10,7 +10,7 @@ a value.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -22,6 +22,7 @@ from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass
 from inseq_core.torch.attention_map import AttentionMap, attention_map, block_map, watching_attention
 from inseq_core.torch.attention_seam import AttentionHandler, AttentionProduct, QueryRows
+from inseq_core.torch.fusion import FusedElementwise
 from inseq_core.torch.gradients import batched_vjp, row_cotangents
 
 if TYPE_CHECKING:
@@ -216,7 +217,14 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
         moved = output.transpose(1, 2).index_put((sequence, query), leaf, accumulate=True)
         return moved.transpose(1, 2)
 
-    with torch.inference_mode(False), torch.enable_grad(), adapter.quiet(), seams.differentiable_attention():
+    fuses = adapter.traits.fuses_elementwise and grid.n_steps > 1
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        adapter.quiet(),
+        seams.differentiable_attention(),
+        FusedElementwise() if fuses else nullcontext(),
+    ):
         with watching_attention(adapter, found, handler):
             rowpass = run(ctx, with_head=True, graph=True)
         name = f"attributed function {ctx.request.attributed.name!r}"
