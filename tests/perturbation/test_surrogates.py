@@ -8,10 +8,10 @@ from sklearn.linear_model import Lasso, Ridge
 from support.removal_truth import linear_model
 
 from inseq_core.errors import InvalidArgumentError
-from inseq_perturbation.context_cite import ContextCite, sparse_fit
+from inseq_perturbation.context_cite import ContextCite
 from inseq_perturbation.kernel_shap import kernel, shapley_regression
 from inseq_perturbation.lime import Lime
-from inseq_perturbation.surrogate import lasso, ridge
+from inseq_perturbation.surrogate import lasso, ridge, sparse_fit, sparse_fits
 
 
 def samples(n, features, rows=3, seed=0):
@@ -95,6 +95,20 @@ def test_a_planted_sparse_scorer_is_recovered():
     assert set(strongest[:2]) == {7, 31}
     assert np.abs(fit.coefficients[strongest[2], 0]) < 0.05
     np.testing.assert_allclose(fit.coefficients[[7, 31], 0], [3.0, -2.0], atol=0.1)  # shrunk by the penalty
+
+
+def test_many_resamples_at_once_are_fitted_as_one_by_one():
+    """The batched descent against scikit-learn's, also where a part or a score never varies."""
+    generator = np.random.default_rng(3)
+    x = (generator.random((30, 7)) < 0.5).astype(float)
+    x[:, 4] = 1.0
+    y = x @ generator.normal(size=(7, 3)) + 0.1 * generator.normal(size=(30, 3))
+    y[:, 2] = 0.25
+    weights = generator.integers(0, 3, size=(6, 30)).astype(float)
+    together = sparse_fits(x, y, weights, 0.02)
+
+    for one, coefficients in zip(weights, together, strict=True):
+        np.testing.assert_allclose(coefficients, sparse_fit(x, y, one, 0.02).coefficients, atol=2e-4)
 
 
 def planted(toy_model, words, sizes):

@@ -13,11 +13,15 @@ from inseq_core.contracts.context import AttributionContext
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import InvalidArgumentError
 from inseq_perturbation.parameters import above, between, one_of, whole
-from inseq_perturbation.surrogate import LinearFit, lasso
+from inseq_perturbation.surrogate import sparse_fit, sparse_fits
 from inseq_perturbation.versions import by_view, uniform_draws
 
 LOWEST, HIGHEST = 1e-30, 1.0 - 1e-7
 """Probabilities are kept between these before their logit is taken: float32 rounds 1 − 10⁻⁸ to 1."""
+
+
+_BUDGET = 64 * 2**20
+"""Bytes of the features' products (B, F, F) held at once."""
 
 
 @attrs.frozen(kw_only=True)
@@ -84,21 +88,10 @@ class ContextCite:
 
     def _interval(self, x: np.ndarray, y: np.ndarray, resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(R, F) ends of the percentile intervals of the coefficients over resampled versions."""
-        found = [
-            sparse_fit(
-                x, y, np.bincount(chosen, minlength=len(x)).astype(np.float64), self.alpha
-            ).coefficients
-            for chosen in resamples
-        ]
+        weights = np.stack([np.bincount(chosen, minlength=len(x)) for chosen in resamples]).astype(np.float64)
+        at_once = max(_BUDGET // (8 * max(x.shape[1] ** 2, 1)), 1)
+        parts = [weights[i : i + at_once] for i in range(0, len(weights), at_once)]
+        found = np.concatenate([sparse_fits(x, y, part, self.alpha) for part in parts])
         edge = (1.0 - self.confidence) / 2.0
-        low, high = np.quantile(np.stack(found), [edge, 1.0 - edge], axis=0)
+        low, high = np.quantile(found, [edge, 1.0 - edge], axis=0)
         return low.T, high.T
-
-
-def sparse_fit(x: np.ndarray, y: np.ndarray, weights: np.ndarray, alpha: float) -> LinearFit:
-    """Lasso on standardised features; coefficients in the units of the given ones."""
-    mean = weights @ x / weights.sum()
-    spread = np.sqrt(weights @ (x - mean) ** 2 / weights.sum())
-    spread = np.where(spread > 0, spread, 1.0)
-    fit = lasso(x / spread, y, weights, alpha)
-    return attrs.evolve(fit, coefficients=fit.coefficients / spread[:, None])

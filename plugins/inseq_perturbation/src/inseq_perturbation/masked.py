@@ -21,15 +21,14 @@ POSITIONS_AT_ONCE = 32
 
 
 def masked_pool(ctx: AttributionContext, side: str, n: int, masked_model: Any) -> IntArray:
-    """(L, K) ids to put in the place of each token, drawn from a masked model's distribution at that
-    position.
+    """(L, K) ids to put in the place of each token, drawn from a masked model's distribution at that position.
 
-    Only pieces that both vocabularies have are drawn, no special tokens, and never the token itself.
+    Only pieces that both vocabularies have are drawn, no special tokens, and never the token itself. The model
+    is run without dropout; its own mode is restored.
 
     Raises:
-        InvalidArgumentError: not a masked model and its tokenizer, a vocabulary of other pieces, a text that
-        it has not
-            enough positions for.
+        InvalidArgumentError: not a masked model and its tokenizer, a vocabulary of other pieces, a text that it
+            has not enough positions for.
     """
     import torch
 
@@ -54,19 +53,24 @@ def masked_pool(ctx: AttributionContext, side: str, n: int, masked_model: Any) -
     generator = np.random.default_rng([*ctx.text_key(), 3 if side == "source" else 4])
     uniform = generator.random((len(ids), n))
     pool = np.empty((len(ids), n), dtype=np.int64)
-    device = next(model.parameters()).device
-    for start in range(0, len(ids), POSITIONS_AT_ONCE):
-        some = range(start, min(start + POSITIONS_AT_ONCE, len(ids)))
-        rows = torch.tensor([written] * len(some), device=device)
-        at = torch.arange(len(some), device=device)
-        masked = torch.tensor([first + p for p in some], device=device)
-        rows[at, masked] = tokenizer.mask_token_id
-        with torch.no_grad():
-            logits = model(input_ids=rows).logits[at, masked].double().cpu().numpy()[:, theirs]
-        for position, own in zip(some, logits, strict=True):
-            power = np.where(ours == ids[position], 0.0, np.exp(own - own.max()))
-            cumulative = np.cumsum(power) / power.sum()
-            pool[position] = ours[np.minimum(np.searchsorted(cumulative, uniform[position]), len(ours) - 1)]
+    device, mode = next(model.parameters()).device, model.training
+    model.eval()
+    try:
+        for start in range(0, len(ids), POSITIONS_AT_ONCE):
+            some = range(start, min(start + POSITIONS_AT_ONCE, len(ids)))
+            rows = torch.tensor([written] * len(some), device=device)
+            at = torch.arange(len(some), device=device)
+            masked = torch.tensor([first + p for p in some], device=device)
+            rows[at, masked] = tokenizer.mask_token_id
+            with torch.no_grad():
+                logits = model(input_ids=rows).logits[at, masked].double().cpu().numpy()[:, theirs]
+            for position, own in zip(some, logits, strict=True):
+                power = np.where(ours == ids[position], 0.0, np.exp(own - own.max()))
+                cumulative = np.cumsum(power) / max(power.sum(), np.finfo(np.float64).tiny)
+                place = np.searchsorted(cumulative, uniform[position])
+                pool[position] = ours[np.minimum(place, len(ours) - 1)]
+    finally:
+        model.train(mode)
     return pool
 
 

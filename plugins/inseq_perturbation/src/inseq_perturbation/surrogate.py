@@ -10,6 +10,9 @@ import warnings
 import attrs
 import numpy as np
 
+_SWEEPS, _STILL = 300, 1e-6
+"""Coordinate descent ends when no standardised coefficient moves by more, or after so many sweeps."""
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class LinearFit:
@@ -63,12 +66,62 @@ def lasso(x: np.ndarray, y: np.ndarray, weights: np.ndarray, alpha: float) -> Li
     varies = spread > _noise(y)
     if varies.any() and x.shape[1]:
         gram = np.ascontiguousarray(centre_x.T @ centre_x)
-        model = Lasso(alpha=alpha, fit_intercept=False, precompute=gram, max_iter=5000, tol=1e-6)
+        model = Lasso(
+            alpha=alpha, fit_intercept=False, precompute=gram, max_iter=5000, tol=1e-6, random_state=0
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the fit is reported by r2
             for r in np.flatnonzero(varies):
                 coefficients[:, r] = model.fit(centre_x, centre_y[:, r] / spread[r]).coef_ * spread[r]
     return _fit(x, y, weights, coefficients)
+
+
+def sparse_fit(x: np.ndarray, y: np.ndarray, weights: np.ndarray, alpha: float) -> LinearFit:
+    """Lasso on standardised features; coefficients in the units of the given ones."""
+    mean = weights @ x / weights.sum()
+    spread = np.sqrt(weights @ (x - mean) ** 2 / weights.sum())
+    spread = np.where(spread > 0, spread, 1.0)
+    fit = lasso(x / spread, y, weights, alpha)
+    return attrs.evolve(fit, coefficients=fit.coefficients / spread[:, None])
+
+
+def sparse_fits(x: np.ndarray, y: np.ndarray, weights: np.ndarray, alpha: float) -> np.ndarray:
+    """Coefficients of ``sparse_fit`` for many weightings of the same samples at once, by coordinate descent.
+
+    A resample is a weighting; a fit apiece would spend its time on checks of its inputs.
+
+    Args:
+        x: (P, F). y: (P, R). weights: (B, P) >= 0.
+
+    Returns:
+        (B, F, R).
+    """
+    noise = _noise(y)
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)  # the variances below are differences of squares
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    mean_x, mean_y = shares @ x, shares @ y
+    gram = np.einsum("bp,pf,pg->bfg", shares, x, x, optimize=True) - mean_x[:, :, None] * mean_x[:, None, :]
+    cross = np.einsum("bp,pf,pr->bfr", shares, x, y, optimize=True) - mean_x[:, :, None] * mean_y[:, None, :]
+    spread_x = np.sqrt(np.maximum(np.einsum("bff->bf", gram), 0.0))
+    spread_y = np.sqrt(np.maximum(shares @ y**2 - mean_y**2, 0.0))
+    is_flat = spread_y <= noise + 1e-8 * np.abs(mean_y)
+    scale_x = np.where(spread_x > 1e-9, spread_x, np.inf)  # a feature that never varies gets no coefficient
+    scale_y = np.where(is_flat, np.inf, spread_y)
+    gram = gram / (scale_x[:, :, None] * scale_x[:, None, :])
+    left = cross / (scale_x[:, :, None] * scale_y[:, None, :])  # correlation with what is not yet explained
+    found = np.zeros_like(left)
+    for _ in range(_SWEEPS):
+        largest = 0.0
+        for feature in range(x.shape[1]):
+            pull = left[:, feature] + found[:, feature]
+            new = np.sign(pull) * np.maximum(np.abs(pull) - alpha, 0.0)
+            step = new - found[:, feature]
+            left -= gram[:, :, feature, None] * step[:, None, :]
+            found[:, feature] = new
+            largest = max(largest, float(np.abs(step).max(initial=0.0)))
+        if largest < _STILL:
+            break
+    return found * np.where(is_flat, 0.0, spread_y)[:, None, :] / scale_x[:, :, None]
 
 
 def _centred(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
