@@ -40,14 +40,12 @@ def methods_page() -> str:
     """Every attribution method, by the package that provides it."""
     found = methods().entries()
     overview = table(
-        ["method", "needs", "for each token and step", "scores are"],
+        ["method", "needs", "cost in model passes", "scores are"],
         [
             [
                 _link(e.name),
                 _words(e.spec.needs),
-                "one number per " + " and ".join(e.spec.trailing_axes)
-                if e.spec.trailing_axes
-                else "one number",
+                prose(e.spec.passes),
                 ", ".join(_properties(e.spec)) or "–",
             ]
             for e in found
@@ -63,7 +61,7 @@ def methods_page() -> str:
         "- **needs**: what the model's adapter has to offer. `scores` is what every adapter has.\n"
         "- **signed**: below zero means against. **complete**: a step's scores sum to a difference of `f_t`. "
         "**additive**: scores of tokens may be summed. **drawn**: random numbers are used; `seed=` repeats them.\n"
-        "- **cost**, with each method below: model passes for all steps of a text together, unless it says otherwise. "
+        "- **cost**: for all steps of a text together, unless it says otherwise. "
         "A *chunk* is some consecutive steps, which share the passes over their prefix; short texts are one chunk.",
         *_by_distribution(found, _method),
     )
