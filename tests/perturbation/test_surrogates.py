@@ -142,14 +142,30 @@ def test_context_cite_regresses_the_logit_of_a_probability():
     """ln(p / (1 − p)), as the paper does: on it, and not on p, a steep model is close to linear."""
     method, p = ContextCite(), np.array([[0.5, 0.9, 1.0, 0.0]])
 
-    np.testing.assert_allclose(method.scaled(p[:, :2], "probability"), [[0.0, np.log(9.0)]])
+    np.testing.assert_allclose(method.scaled(p[:, :2], "probability"), [[0.0, np.log(9.0)]], atol=1e-12)
+    of_logarithms = ContextCite(scale="logprob").scaled(np.log(p[:, :2]), "probability")
+    np.testing.assert_allclose(of_logarithms, [[0.0, np.log(9.0)]], atol=1e-12)
     assert np.isfinite(method.scaled(p, "probability")).all()
     np.testing.assert_array_equal(ContextCite(scale="none").scaled(p - 2, "logit"), p - 2)
 
 
+def test_a_whole_response_may_be_what_is_explained():
+    """The paper's own target: the logit of the response's probability, one surrogate for all its tokens."""
+    model = planted(linear_model(decay=1.0), ["dog"], [0.3])
+    text = "the dog sees a red cat ."
+    (result,) = model.attribute(
+        text, f"{text} small man", method="context_cite", steps="sum", logprob=True, scale="logprob"
+    )
+
+    strongest = int(np.nanargmax(np.abs(result.target_attributions[: result.attr_pos_start, 0])))
+    assert str(result.target[strongest]) == "dog"
+
+
 def test_the_logit_of_what_is_no_probability_is_refused():
     """It would be NaN, or a number without meaning."""
-    with pytest.raises(InvalidArgumentError, match=r"scale = 'logit' needs a probability, but 'logit' gave"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"scale = 'logit' needs a probability \(p\), but 'logit' gave"
+    ):
         linear_model().attribute("the dog", method="context_cite", attributed_fn="logit")
 
 

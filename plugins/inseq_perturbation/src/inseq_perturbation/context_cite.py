@@ -16,8 +16,8 @@ from inseq_perturbation.parameters import above, between, one_of, whole
 from inseq_perturbation.surrogate import sparse_fit, sparse_fits
 from inseq_perturbation.versions import by_view, uniform_draws
 
-LOWEST, HIGHEST = 1e-30, 1.0 - 1e-7
-"""Probabilities are kept between these before their logit is taken: float32 rounds 1 − 10⁻⁸ to 1."""
+LOWEST, HIGHEST = 1e-30, -1e-7
+"""Probabilities are kept above, their logarithms below these: float32 rounds a probability of 1 − 10⁻⁸ to 1."""
 
 
 _BUDGET = 64 * 2**20
@@ -28,15 +28,15 @@ _BUDGET = 64 * 2**20
 class ContextCite:
     """Sparse linear surrogate over context parts (Cohen-Wang et al. 2024, section 3).
 
-    The paper scores whole responses; here every step has its own surrogate, from the same versions. Each
-    step's R² on them is the step score ``r2``.
+    Every step has its own surrogate, from the same versions; its R² on them is the step score ``r2``. The
+    paper scores whole responses: ``steps="sum", logprob=True, scale="logprob"``.
 
     Args:
         n_samples: versions of the text, >= 2.
         keep_prob: probability that a part is kept in a version.
         alpha: strength of the L1 penalty on standardised parts and scores, as in the paper's program.
-        scale: "logit" regresses ln(p / (1 − p)) of an attributed function that is a probability, as the paper
-            does; "none" the attributed function as it is.
+        scale: "logit" regresses ln(p / (1 − p)) of an attributed function that is a probability p, as the
+            paper does, "logprob" the same of one that is ln p; "none" the attributed function as it is.
         n_bootstrap: resamples of the versions from which each score's interval comes; 0 for none.
         confidence: share of the resamples inside an interval; its ends are in
             ``sequence_scores["interval_low"]`` and ``["interval_high"]``.
@@ -45,13 +45,12 @@ class ContextCite:
     n_samples: int = attrs.field(default=64, validator=whole(2))
     keep_prob: float = attrs.field(default=0.5, validator=between(0, 1))
     alpha: float = attrs.field(default=0.01, validator=above(0))
-    scale: str = attrs.field(default="logit", validator=one_of("logit", "none"))
+    scale: str = attrs.field(default="logit", validator=one_of("logit", "logprob", "none"))
     n_bootstrap: int = attrs.field(default=100, validator=whole(0))
     confidence: float = attrs.field(default=0.95, validator=between(0, 1))
 
     def attribute(self, ctx: AttributionContext) -> MethodOutput:
-        """Coefficients of features on their tokens, with the ends of their intervals beside them; ``r2``
-        (R,)."""
+        """Coefficients of features on their tokens, their intervals' ends beside them; ``r2`` (R,)."""
         generator = ctx.generator()
         resamples = generator.integers(self.n_samples, size=(self.n_bootstrap, self.n_samples))
         kept = uniform_draws(ctx, generator, self.n_samples) < self.keep_prob
@@ -77,14 +76,16 @@ class ContextCite:
         """
         if self.scale == "none":
             return scores
-        outside = scores[(scores < 0.0) | (scores > 1.0 + 1e-6)]
+        low, high, what = (0.0, 1.0, "p") if self.scale == "logit" else (-np.inf, 0.0, "ln p")
+        outside = scores[(scores < low) | (scores > high + 1e-6)]
         if outside.size:
             raise InvalidArgumentError(
-                f"scale = 'logit' needs a probability, but {name!r} gave {outside.flat[0]:.4g}.\n"
-                "  Use scale='none', or attributed_fn='probability'."
+                f"scale = {self.scale!r} needs a probability ({what}), but {name!r} gave {outside.flat[0]:.4g}.\n"
+                "  Use scale='none', or attributed_fn='probability' (scale='logprob' with logprob=True)."
             )
-        p = np.clip(scores, LOWEST, HIGHEST)
-        return np.log(p) - np.log1p(-p)
+        log_p = scores if self.scale == "logprob" else np.log(np.maximum(scores, LOWEST))
+        log_p = np.minimum(log_p, HIGHEST)
+        return log_p - np.log(-np.expm1(log_p))
 
     def _interval(self, x: np.ndarray, y: np.ndarray, resamples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(R, F) ends of the percentile intervals of the coefficients over resampled versions."""
