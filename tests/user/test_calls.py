@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import numpy as np
@@ -120,3 +121,26 @@ def test_embeddings_of_ids_in_a_list_are_those_of_the_tensor(translator):
     encoding = translator.encode(SENTENCE)
 
     np.testing.assert_array_equal(translator.embed(encoding.ids), translator.embed(encoding.input_ids))
+
+
+def test_the_same_call_twice_gives_equal_outputs(translator):
+    """That one took longer is no difference: ``==`` is how one checks that a result can be reproduced."""
+    first, second = (translator.attribute(SENTENCE, method="lime", **QUIET) for _ in range(2))
+
+    assert first == second
+    assert first != translator.attribute(SENTENCE, method="lime", seed=1, **QUIET)
+
+
+def test_generating_a_batch_gives_no_advice_on_masks_that_are_passed():
+    """One text ends before the other, and its padding looks to the framework like a missing mask."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    warned: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: warned.append(record.getMessage())
+    logger.addHandler(handler)
+    try:
+        inseq.load_model("demo-lm", "dummy").attribute(["a", "b"], **QUIET)
+    finally:
+        logger.removeHandler(handler)
+
+    assert not [message for message in warned if "attention_mask" in message]

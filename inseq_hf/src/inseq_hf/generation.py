@@ -279,10 +279,12 @@ def _warnings_left_out() -> Iterator[None]:
     """Without the framework's advice on padding and lengths, which is followed already."""
     from transformers.utils import logging
 
-    logger = logging.get_logger("transformers.generation")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.get_logger(f"transformers.{name}") for name in ("generation", "modeling_utils")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

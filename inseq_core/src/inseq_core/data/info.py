@@ -104,9 +104,10 @@ class AttributionInfo(Mapping[str, Any]):
         return sum(1 for _ in self)
 
     def __eq__(self, other: object) -> bool:
+        """Whether the same was done; when, and how long it took, is no difference."""
         if not isinstance(other, Mapping):
             return NotImplemented
-        return same_plain(dict(self), dict(other))
+        return same_plain({**self, **_OF_THE_RUN}, {**other, **_OF_THE_RUN})
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -128,3 +129,4 @@ def as_info(values: Mapping[str, Any]) -> AttributionInfo:
 
 
 _FIELDS = tuple(field.name for field in attrs.fields(AttributionInfo))
+_OF_THE_RUN = {"exec_time": None, "created": ""}
