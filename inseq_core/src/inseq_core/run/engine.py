@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from inseq_core.contracts.memory import in_parts, middle
 from inseq_core.contracts.removal import RemovalWay
 from inseq_core.data.batch import EncodedText, IntArray
 from inseq_core.data.output import FeatureAttributionOutput
-from inseq_core.errors import NonFiniteScoreError
+from inseq_core.errors import ApproximationWarning, NonFiniteScoreError
 from inseq_core.hooks import get_host
 from inseq_core.run.assemble import Ledger
 from inseq_core.run.features import feature_set
@@ -47,6 +48,7 @@ def _attributed(request: AttributeRequest) -> FeatureAttributionOutput:
     began = time.perf_counter()
     get_host().before_attribute(request)
     with told_warnings() as warned:
+        warn_of_rounding(request)
         texts = prepare(request)
         spans = attributed_spans(request.adapter, texts, request.starts, request.ends, request.pieces)
         call = step_call(request, texts, spans)
@@ -67,6 +69,17 @@ def _attributed(request: AttributeRequest) -> FeatureAttributionOutput:
     output = results(ledger, seconds=time.perf_counter() - began, counts=counts, warned=warned)
     get_host().after_attribute(request, output)
     return output
+
+
+def warn_of_rounding(request: AttributeRequest) -> None:
+    """Removal in half precision: what is subtracted are numbers that are nearly equal."""
+    if request.method.spec.per_text and request.profile.dtype in ("float16", "bfloat16"):
+        warnings.warn(
+            f"{request.profile.name} runs in {request.profile.dtype}: {request.method.name} takes differences of "
+            "nearly equal scores, which may be off by a tenth.\n  Load the model in float32 for scores to rely on.",
+            ApproximationWarning,
+            stacklevel=2,
+        )
 
 
 def _progress(request: AttributeRequest, spans: Spans) -> Any:
