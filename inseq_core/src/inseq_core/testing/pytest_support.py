@@ -32,7 +32,7 @@ def parametrize_with_checks(
     """
     found = subjects(subject, kind, arguments=arguments, model=model)
     known = announced(tuple(one.kind for one in found), known_failures)
-    return test_of_checks(
+    return contract_test(
         (one, check, known.get(check.id, ""), _name(one, check, len(found) > 1))
         for one in found
         for check in applicable(one)
@@ -47,7 +47,7 @@ def _name(subject: Subject, check: Check, is_one_of_many: bool) -> str:
     return f"{subject.kind}-{shown}-{check.id}"
 
 
-def test_of_checks(cases: Iterable[tuple[Subject, Check, str, str]]) -> Callable[..., None]:
+def contract_test(cases: Iterable[tuple[Subject, Check, str, str]]) -> Callable[..., None]:
     """A test function of given cases.
 
     Args:

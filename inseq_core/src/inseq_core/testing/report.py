@@ -122,18 +122,15 @@ class Report:
         for subject, findings in self.by_subject():
             table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
             table.add_column(no_wrap=True)
-            table.add_column(no_wrap=True)
             table.add_column(overflow="fold", ratio=1)
             for finding in findings:
                 is_quiet = finding.outcome in (PASSED, SKIPPED)
                 if is_quiet and not verbose:
                     continue
-                said = finding.claim if finding.outcome == PASSED else finding.detail
-                if not is_quiet:
-                    said = f"{finding.claim}\n→ {finding.detail}"
-                table.add_row(
-                    Text(finding.check), Text(finding.outcome, _STYLES[finding.outcome]), Text(said)
-                )
+                said = Text.assemble((finding.check, "bold"), f"\n{finding.claim}")
+                if finding.detail:
+                    said.append(f"\n→ {finding.detail}", "" if not is_quiet else "dim")
+                table.add_row(Text(finding.outcome, _STYLES[finding.outcome]), said)
             parts.append(Text.assemble((subject, "bold"), "  ", Report(findings).summary))
             if table.row_count:
                 parts.append(table)
