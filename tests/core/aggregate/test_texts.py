@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 
+import attrs
 import numpy as np
 import pytest
 from support.results import decoder_only
@@ -115,6 +116,14 @@ def test_overlapping_kinds_have_to_be_told_apart():
     assert sequence.aggregate("segments", kind="document").target[1] == "doc"
     with pytest.raises(UnknownNameError, match="document"):
         sequence.aggregate("segments", kind="documents")
+
+
+def test_segments_that_were_scored_are_the_ones_that_are_merged():
+    """The contents of a chat lie within its turns; who removed turns means turns."""
+    contents = [attrs.evolve(s, kind="content") for s in chat().segments]
+    sequence = chat(segments=[*chat().segments, *contents], feature_kind="turn")
+
+    assert sequence.aggregate("segments") == sequence.aggregate("segments", kind="turn")
 
 
 def test_scores_of_features_are_not_counted_once_a_token():

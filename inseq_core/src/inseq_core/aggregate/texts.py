@@ -91,7 +91,8 @@ class SegmentAggregator(AggregatorRecord):
 
     Attributes:
         aggregate_fn: function for attributions; default ``absmax``.
-        kind: which kind of segments, where the attribution has several ("turn", "role", "feature" …).
+        kind: which kind of segments, where the attribution has several ("turn", "content" …); None: the one
+            that was scored, where that is a kind of segments, else all.
         aggregate_source, aggregate_target: which sides to merge.
         merge_steps: also merge attributed steps that lie in one segment; by default only what comes before
             them.
@@ -116,7 +117,8 @@ class SegmentAggregator(AggregatorRecord):
             for side, wanted in (("source", self.aggregate_source), ("target", self.aggregate_target))
             if wanted
         ]
-        chosen = self._chosen([s for s in attribution.segments if s.side in sides and s.start < s.end])
+        found = [s for s in attribution.segments if s.side in sides and s.start < s.end]
+        chosen = self._chosen(found, attribution.feature_kind)
         limit = len(attribution.target) if self.merge_steps else attribution.attr_pos_start
         by_side: dict[str, list[Segment]] = {"source": [], "target": []}
         for segment in chosen:
@@ -141,18 +143,17 @@ class SegmentAggregator(AggregatorRecord):
             meaning=attribution.meaning if is_whole and self.aggregate_fn is None else merged.meaning,
         )
 
-    def _chosen(self, segments: list[Segment]) -> list[Segment]:
+    def _chosen(self, segments: list[Segment], scored: str) -> list[Segment]:
         kinds = list(dict.fromkeys(s.kind for s in segments))
         if not segments:
             raise InvalidArgumentError(
                 "The attribution has no segments.\n  Segments come with chat messages and features; else use"
                 " 'spans', 'sentences' or 'split'."
             )
-        if self.kind is not None:
-            if self.kind not in kinds:
-                raise unknown_name("kind of segments", self.kind, kinds)
-            return [s for s in segments if s.kind == self.kind]
-        return segments
+        if self.kind is not None and self.kind not in kinds:
+            raise unknown_name("kind of segments", self.kind, kinds)
+        kind = scored if self.kind is None and scored in kinds else self.kind
+        return segments if kind is None else [s for s in segments if s.kind == kind]
 
 
 @attrs.frozen(kw_only=True, repr=False)
