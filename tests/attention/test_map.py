@@ -15,6 +15,9 @@ from support.tiny_models import ENCODER_DECODER
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inseq_attention.alti import Alti
+from inseq_attention.rollout import AttentionFlow, AttentionRollout
+from inseq_attention.value_zeroing import ValueZeroing
 from inseq_core.contracts.adapter import ModelProfile
 from inseq_core.contracts.context import ContextRequest
 from inseq_core.contracts.step_function import StepCall
@@ -102,12 +105,19 @@ class _Layer(nn.Module):
         return x + (x.cumsum(1) / 7 if self.deceit == "decoy" else output)
 
 
+class _Recurrent(nn.Module):
+    """A layer that mixes positions without attention."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x.cumsum(1) / 7
+
+
 class _Net(nn.Module):
     def __init__(self, deceits: tuple[str, ...]) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.embedding = nn.Embedding(20, 8)
-        self.layers = nn.ModuleList([_Layer(8, d) for d in deceits])
+        self.layers = nn.ModuleList([_Recurrent() if d == "recurrent" else _Layer(8, d) for d in deceits])
         self.head = nn.Linear(8, 20)
 
     def forward(self, ids: Tensor) -> SimpleNamespace:
@@ -194,3 +204,27 @@ def test_a_pass_unlike_the_checked_one_is_refused() -> None:
 
     with pytest.raises(SelfCheckError, match="computed 1 attention products in this pass, 2 in its check"):
         ctx.attentions()
+
+
+def hybrid_context() -> TorchContext:
+    """Attention, a recurrent layer, attention; the adapter says how many of them attend."""
+    ctx = toy_context("", "recurrent", "")
+    ctx.adapter.attention_layers = lambda: {"decoder": 2}
+    return ctx
+
+
+def test_layers_without_attention_are_left_out_of_what_is_seen_by_layer() -> None:
+    """Attention and value zeroing are about single layers; only those with attention have any."""
+    found = hybrid_context().attentions()
+    zeroed = ValueZeroing().attribute(hybrid_context())
+
+    assert [layer.layer for layer in found] == [0, 1]
+    assert zeroed.target.shape == (2, 6, 2)
+    np.testing.assert_allclose(zeroed.target.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [AttentionRollout(), AttentionFlow(), Alti()])
+def test_products_over_layers_refuse_models_that_mix_in_another_way(method: Any) -> None:
+    """A state-space layer between two attention layers moves content that no attention matrix shows."""
+    with pytest.raises(CapabilityError, match="layers without attention"):
+        method.attribute(hybrid_context())

@@ -94,6 +94,14 @@ class AttentionMap:
         """The encoder ("source") or the decoder ("target")."""
         return self.source if name == "source" else self.target
 
+    @property
+    def attends_everywhere(self) -> bool:
+        """Whether every block has attention, so that nothing else mixes positions."""
+        return all(
+            {slot.block for slot in side.slots} >= set(range(len(side.blocks)))
+            for side in (self.source, self.target)
+        )
+
     def of_kind(self, kind: str) -> tuple[Slot, ...]:
         """Products of one kind, layer by layer."""
         return tuple(slot for slot in (*self.source.slots, *self.target.slots) if slot.kind == kind)

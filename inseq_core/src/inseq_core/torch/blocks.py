@@ -167,7 +167,8 @@ class BlockCall:
 def visit_calls(
     ctx: TorchContext, visit: Callable[[BlockCall], Kept | None], *, kinds: Sequence[str] = ("decoder",)
 ) -> list[Kept]:
-    """What ``visit`` makes of every block of one pass, while its attention is at hand; None is not kept.
+    """What ``visit`` makes of every block with attention of one pass, while that is at hand; None is not
+    kept.
 
     Args:
         kinds: "encoder", "decoder": sides whose blocks are visited.
@@ -247,7 +248,8 @@ def _calling(
 
                 return after
 
-            for layer, block in enumerate(blocks.blocks):
+            for layer in sorted({slot.block for slot in blocks.slots} - {-1}):
+                block = blocks.blocks[layer]
                 stack.callback(block.register_forward_hook(hook(layer), with_kwargs=True).remove)
             yield
 
@@ -268,8 +270,9 @@ def check_reruns(ctx: TorchContext) -> None:
         return
     found = attention_map(adapter, ctx.batch)
     sides = {kind: found.side(side) for kind, side in _SIDE.items() if found.side(side).blocks}
-    known = all(call.hidden >= 0 for side in sides.values() for call in side.calls)
-    regular = all(call.is_regular for side in sides.values() for call in side.calls)
+    shapes = [side.calls[b] for side in sides.values() for b in {slot.block for slot in side.slots}]
+    known = all(shape.hidden >= 0 for shape in shapes)
+    regular = all(shape.is_regular for shape in shapes)
     name = adapter.profile.name
 
     def holds(call: BlockCall, times: int) -> bool:

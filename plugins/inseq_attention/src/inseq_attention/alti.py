@@ -12,7 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from inseq_attention.mixing import Mixture
+from inseq_attention.mixing import Mixture, refuse_other_mixers
 from inseq_attention.norms import add_own
 from inseq_core.data.result import MethodOutput
 from inseq_core.torch import TorchContext
@@ -31,7 +31,12 @@ class Alti:
     """
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
-        """(R, S) and (R, L); each row sums to one over both."""
+        """(R, S) and (R, L); each row sums to one over both.
+
+        Raises:
+            CapabilityError: some layers have no attention, or one whose way to the stream is no linear map.
+        """
+        refuse_other_mixers(ctx)
         mixture = Mixture()
 
         def visit(branch: AttentionBranch) -> None:

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from inseq_attention.choice import Choice, indices
 from inseq_core.data.result import MethodOutput
+from inseq_core.errors import CapabilityError
 from inseq_core.torch import TorchContext
 from inseq_core.torch.attention_seam import AttentionProduct
+from inseq_core.torch.internals import context_map
 
 PORTION = 1 << 24
 """Attention weights (H, L, K) that are held at once."""
@@ -65,6 +67,19 @@ class Mixture:
         return ctx.output(
             None if self.from_source is None else self.from_source[rows, queries],
             None if self.in_target is None else self.in_target[rows, queries],
+        )
+
+
+def refuse_other_mixers(ctx: TorchContext) -> None:
+    """Refuse a model in which not only attention mixes positions: a product of attention alone would mislead.
+
+    Raises:
+        CapabilityError: some layers have no attention.
+    """
+    if not context_map(ctx).attends_everywhere:
+        raise CapabilityError(
+            f"{ctx.adapter.profile.name} has layers without attention, which may mix positions in ways that "
+            "attention does not show.\n  Use attention, value_zeroing, a gradient or a removal method."
         )
 
 

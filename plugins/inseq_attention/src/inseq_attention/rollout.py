@@ -16,7 +16,13 @@ import torch
 
 from inseq_attention.choice import Choice, as_list, check_layers_and_heads, is_choice
 from inseq_attention.flow import LayerGraph
-from inseq_attention.mixing import Mixture, cross_with_residual, head_mean, with_residual
+from inseq_attention.mixing import (
+    Mixture,
+    cross_with_residual,
+    head_mean,
+    refuse_other_mixers,
+    with_residual,
+)
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import InvalidArgumentError
 from inseq_core.torch import TorchContext
@@ -53,7 +59,12 @@ class AttentionRollout:
         check_layers_and_heads(request, heads=self.heads)
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
-        """(R, S) and (R, L)."""
+        """(R, S) and (R, L).
+
+        Raises:
+            CapabilityError: some layers have no attention.
+        """
+        refuse_other_mixers(ctx)
         mixture = Mixture()
 
         def visit(product: AttentionProduct) -> None:
@@ -93,8 +104,10 @@ class AttentionFlow:
 
         Raises:
             InvalidArgumentError: a text of more than ``max_tokens`` tokens.
+            CapabilityError: some layers have no attention.
         """
         self._check_length(ctx)
+        refuse_other_mixers(ctx)
         graphs = [LayerGraph() for _ in range(len(ctx.batch))]
 
         def visit(product: AttentionProduct) -> None:
