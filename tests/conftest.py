@@ -11,7 +11,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a second thread costs tiny matr
 
 HERE = Path(__file__).parent
 
-SLOW_ROOMS = ("attention", "conformance", "docs", "explained", "hf", "onnx", "packaging", "perturbation", "user")
+SLOW_ROOMS = (
+    "attention",
+    "conformance",
+    "docs",
+    "explained",
+    "hf",
+    "onnx",
+    "packaging",
+    "perturbation",
+    "user",
+)
 """Folders whose tests try every architecture, run documents, or install packages: `make fast-test` leaves them out."""
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from support.tiny_models import tiny_model
 
 from inseq_core.data.batch import EncodedText
 from inseq_hf.adapter import HuggingFaceAdapter
 from inseq_hf.loading import load
-from support.tiny_models import tiny_model
 
 PROMPTS = (
     "Hello ladies and",

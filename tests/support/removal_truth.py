@@ -18,7 +18,9 @@ WORDS = ("the", "dog", "sees", "a", "cat", "man", "because", "red", "small", "."
 def linear_model(*, is_encoder_decoder=False, seed=2, scale=0.7, decay=0.8, **options):
     """A toy whose logits are a sum over its tokens."""
     weights = BagWeights.random(len(WORDS) + 4, seed=seed, scale=scale, decay=decay)
-    return AttributionModel(BagModel(WORDS, weights=weights, is_encoder_decoder=is_encoder_decoder, **options))
+    return AttributionModel(
+        BagModel(WORDS, weights=weights, is_encoder_decoder=is_encoder_decoder, **options)
+    )
 
 
 def text_of(result):

@@ -130,7 +130,6 @@ def _is_hub_id(text: str) -> bool:
     return True
 
 
-
 def is_offline() -> bool:
     """Whether the user's environment says not to ask the hub."""
     from huggingface_hub import constants

@@ -254,7 +254,9 @@ class TorchAdapter(ModelAdapter):
         ids = batch.source_ids if side == "source" else batch.target_ids
         return self.embed(self.as_array(ids), side)
 
-    def encode_memory(self, batch: TokenBatch, source: Tensor | None = None, at: nn.Module | None = None) -> Tensor:
+    def encode_memory(
+        self, batch: TokenBatch, source: Tensor | None = None, at: nn.Module | None = None
+    ) -> Tensor:
         """(B, S, D) encoder states, with ``source`` (B, S, D) in place of the token embeddings if given.
 
         Args:
@@ -308,7 +310,12 @@ class TorchAdapter(ModelAdapter):
             rows = output.logits[sequence, position]  # (R, V)
             detached = rows.detach().requires_grad_(graph)
             return RowPass(hidden=rows, detached=detached, logits=detached[:, None, :], raw=output)
-        if tap.calls != 1 or tap.hidden is None or tap.detached is None or output.logits.shape[0] != len(grid):
+        if (
+            tap.calls != 1
+            or tap.hidden is None
+            or tap.detached is None
+            or output.logits.shape[0] != len(grid)
+        ):
             raise SelfCheckError(f"The output head ran {tap.calls} times in one forward pass, expected once.")
         return RowPass(hidden=tap.hidden, detached=tap.detached, logits=output.logits, raw=output)
 
@@ -329,10 +336,18 @@ class TorchAdapter(ModelAdapter):
         """A replacement must have been met exactly once: a module that runs twice would see it twice."""
         if replacement is None or tap.calls == 1:
             return
-        name = next((n for n, m in self.model.named_modules() if m is at), type(at).__name__) if at else "the embedding"
+        name = (
+            next((n for n, m in self.model.named_modules() if m is at), type(at).__name__)
+            if at
+            else "the embedding"
+        )
         raise SelfCheckError(
             f"{name} ran {tap.calls} times in one forward pass, expected once. "
-            + ("It is not on the way to the output." if tap.calls == 0 else "Choose a module inside it that runs once.")
+            + (
+                "It is not on the way to the output."
+                if tap.calls == 0
+                else "Choose a module inside it that runs once."
+            )
         )
 
     @contextmanager

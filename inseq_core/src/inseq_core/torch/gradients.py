@@ -108,7 +108,9 @@ def step_gradients(
         memory = memory_leaf = source_leaf = target_leaf = None
         if batch.has_source:
             if want_source:
-                source_leaf = _leaf(source if source is not None else adapter.batch_embeddings(batch, "source"), rules)
+                source_leaf = _leaf(
+                    source if source is not None else adapter.batch_embeddings(batch, "source"), rules
+                )
                 memory = adapter.encode_memory(batch, source_leaf, at_source)
                 memory_leaf = memory.detach().requires_grad_()
                 leaves.append(memory_leaf)
@@ -116,11 +118,15 @@ def step_gradients(
                 with torch.no_grad():
                     memory_leaf = adapter.encode_memory(batch, source, at_source)
         if want_target:
-            target_leaf = _leaf(target if target is not None else adapter.batch_embeddings(batch, "target"), rules)
+            target_leaf = _leaf(
+                target if target is not None else adapter.batch_embeddings(batch, "target"), rules
+            )
             target = target_leaf
             leaves.append(target_leaf)
         scored = grid.scored
-        rowpass = adapter.decode_rows(batch, scored, target=target, memory=memory_leaf, at=at_target, graph=True)
+        rowpass = adapter.decode_rows(
+            batch, scored, target=target, memory=memory_leaf, at=at_target, graph=True
+        )
         scores, cotangents, scale = row_cotangents(rowpass, score, name)
         if grid.span_ids is not None and scale is not None:
             cotangents, scale = _one_scale(cotangents, scale, adapter.as_array(grid.owner), len(grid))
@@ -247,7 +253,9 @@ def batched_vjp(
     for c, cotangent in enumerate(cotangents):
         adapter.counts["backward"] += 1
         last = c == len(cotangents) - 1
-        grads = torch.autograd.grad(output, leaves, cotangent, retain_graph=keep or not last, allow_unused=True)
+        grads = torch.autograd.grad(
+            output, leaves, cotangent, retain_graph=keep or not last, allow_unused=True
+        )
         each.append([_present(g, leaf, None) for g, leaf in zip(grads, leaves, strict=True)])
     return tuple(torch.stack(grads) for grads in zip(*each, strict=True))
 
@@ -259,7 +267,9 @@ def _present(grad: Tensor | None, leaf: Tensor, cotangents: int | None) -> Tenso
     return torch.zeros(shape, dtype=leaf.dtype, device=leaf.device)
 
 
-def _dense_scale(scale: Tensor | None, sequence: Tensor, step: Tensor, n_sequences: int, n_steps: int) -> Tensor | None:
+def _dense_scale(
+    scale: Tensor | None, sequence: Tensor, step: Tensor, n_sequences: int, n_steps: int
+) -> Tensor | None:
     if scale is None:
         return None
     dense = torch.zeros(n_steps, n_sequences, dtype=scale.dtype, device=scale.device)
