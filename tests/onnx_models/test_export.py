@@ -87,6 +87,36 @@ def test_the_command_line_attributes_an_exported_folder(exported, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_other_commands_take_an_exported_folder_too(exported, tmp_path):
+    """Datasets, and the use of context."""
+    table, saved = tmp_path / "texts.csv", tmp_path / "out.json"
+    table.write_text("text\nThe capital of France is\nThe capital of Italy is\n")
+    dataset = ["attribute-dataset", "-m", str(exported("demo-lm")), "-a", "occlusion", "-d", str(table)]
+    dataset += [
+        "--input_text_field",
+        "text",
+        "--hide",
+        "-o",
+        str(saved),
+        "--generation_kwargs",
+        '{"max_new_tokens": 3}',
+    ]
+    context = ["attribute-context", "-m", str(exported("demo-en-fr")), "-a", "occlusion"]
+    context += [
+        "--input_context_text",
+        "The nurse is a man.",
+        "--input_current_text",
+        "The nurse met the doctor.",
+    ]
+    context += ["--input_template", "{context} {current}"]
+
+    for arguments in (dataset, context):
+        run = CliRunner().invoke(program, arguments)
+        assert run.exit_code == 0, run.output
+    assert saved.exists() and "infirmier" in run.output
+
+
+@pytest.mark.slow
 def test_the_command_line_refuses_gradients_with_what_works(exported):
     """The default method of the command is a gradient method."""
     run = CliRunner().invoke(program, ["attribute", "-m", str(exported("demo-lm")), "-i", "The capital"])

@@ -13,7 +13,8 @@ import pytest
 import inseq
 from inseq_core.data.batch import EncodedText, TokenBatch
 from inseq_core.data.steps import StepGrid
-from inseq_core.hooks import methods
+from inseq_core.errors import CapabilityError
+from inseq_core.hooks import methods, step_functions
 
 pytestmark = pytest.mark.slow
 
@@ -156,26 +157,50 @@ def test_every_way_of_removal_gives_the_same_scores(both, name, removal):
     assert largest_difference(first, second) < 1e-4
 
 
-@DEMOS
-def test_contrast_and_forced_outputs_give_the_same_scores(both, name):
-    """Step functions that encode texts themselves."""
-    torch_model, graphs = both(name)
-    prompt = TEXTS[name][0]
-    good, bad = {
-        "demo-en-fr": ("Le développeur s'est disputé.", "La développeuse s'est disputée."),
-        "demo-lm": (f"{prompt} Paris.", f"{prompt} Rome."),
-    }[name]
-    keywords = {
-        "method": "occlusion",
-        "attributed_fn": "contrast_prob_diff",
-        "contrast_targets": bad,
-        "step_scores": ["probability", "perplexity"],
-        "show_progress": False,
-    }
+PAIRS = {
+    "demo-en-fr": ("L'infirmier a rencontré le médecin.", "L'infirmière a rencontré le médecin."),
+    "demo-lm": ("The capital of France is Paris.", "The capital of France is Rome."),
+}
+WITH_DROPOUT = {"mc_dropout_prob_avg"}
 
-    first, second = (model.attribute(prompt, good, **keywords) for model in (torch_model, graphs))
+
+@DEMOS
+def test_every_step_function_gives_the_same_values(both, name):
+    """Each of the registry's, on forced outputs; those with a contrast encode texts of their own."""
+    torch_model, graphs = both(name)
+    names = [e.name for e in step_functions().entries() if e.name not in WITH_DROPOUT]
+    good, bad = PAIRS[name]
+    text = TEXTS[name][-1 if name == "demo-en-fr" else 0]
+    keywords = {"method": "dummy", "step_scores": names, "contrast_targets": bad, "show_progress": False}
+
+    first, second = (model.attribute(text, good, **keywords) for model in (torch_model, graphs))
+
+    assert set(names) <= set(first[0].step_scores)
+    assert largest_difference(first, second) < 1e-4
+
+
+@DEMOS
+def test_a_contrast_can_be_explained(both, name):
+    """The attributed function of removed versions."""
+    torch_model, graphs = both(name)
+    good, bad = PAIRS[name]
+    text = TEXTS[name][-1 if name == "demo-en-fr" else 0]
+    keywords = {"method": "occlusion", "attributed_fn": "contrast_prob_diff", "contrast_targets": bad}
+
+    first, second = (
+        model.attribute(text, good, show_progress=False, **keywords) for model in (torch_model, graphs)
+    )
 
     assert largest_difference(first, second) < 1e-4
+
+
+@pytest.mark.parametrize("function", sorted(WITH_DROPOUT))
+def test_dropout_is_refused(both, function):
+    """An exported graph has none."""
+    _, graphs = both("demo-lm")
+
+    with pytest.raises(CapabilityError, match="cannot switch dropout on"):
+        graphs.attribute(*PAIRS["demo-lm"][:1], *PAIRS["demo-lm"][:1], method="dummy", step_scores=[function])
 
 
 def test_a_chat_gives_the_same_turns_and_scores(both):
