@@ -153,6 +153,7 @@ def test_the_first_python_block_of_the_readme_has_ten_lines():
     assert sum(bool(line.strip()) for line in first.text.splitlines()) <= 10
 
 
+@pytest.mark.filterwarnings("ignore")  # of the libraries that build it
 def test_the_site_builds_without_warnings(tmp_path, capsys):
     """Broken references and headings out of order are warnings of sphinx."""
     build = pytest.importorskip("sphinx.cmd.build")
