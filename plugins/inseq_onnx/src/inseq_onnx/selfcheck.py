@@ -60,7 +60,7 @@ def run_self_check(adapter: OnnxAdapter, batch: TokenBatch) -> None:
             be right.
     """
     traits = adapter.traits
-    text = _probe(batch.texts[0])
+    text = _probe(adapter, batch.texts[0])
     plain = _logits(adapter, [text])
     traits.checked = True
     if not np.isfinite(plain).all():
@@ -109,7 +109,7 @@ def check_masks(adapter: OnnxAdapter, batch: TokenBatch) -> None:
             continue
         takes_mask = network.masks_source if side == "source" else network.masks_target
         if takes_mask and side not in adapter.traits.masks_hide:
-            adapter.traits.masks_hide[side] = _hides(adapter, _probe(batch.texts[0]), side)
+            adapter.traits.masks_hide[side] = _hides(adapter, _probe(adapter, batch.texts[0]), side)
         if not takes_mask or not adapter.traits.masks_hide[side]:
             why = "looks at tokens that its mask hides" if takes_mask else "takes no mask"
             raise CapabilityError(
@@ -118,9 +118,10 @@ def check_masks(adapter: OnnxAdapter, batch: TokenBatch) -> None:
             )
 
 
-def _probe(text: EncodedText) -> EncodedText:
+def _probe(adapter: OnnxAdapter, text: EncodedText) -> EncodedText:
     """The beginning of a text, long enough to tell; a text of one token is said twice."""
-    target = text.target_ids[:MAX_TARGET]
+    limit = adapter.profile.max_target or MAX_TARGET
+    target = text.target_ids[: max(min(MAX_TARGET, limit - 2), 3)]  # two more are put behind it
     source = None if text.source_ids is None else text.source_ids[:MAX_SOURCE]
     return EncodedText(target_ids=target if len(target) > 2 else np.resize(target, 3), source_ids=source)
 
