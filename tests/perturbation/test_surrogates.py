@@ -8,7 +8,7 @@ from sklearn.linear_model import Lasso, Ridge
 from support.removal_truth import linear_model
 
 from inseq_core.errors import InvalidArgumentError
-from inseq_perturbation.context_cite import ContextCite
+from inseq_perturbation.context_cite import scaled
 from inseq_perturbation.kernel_shap import kernel, shapley_regression
 from inseq_perturbation.lime import Lime
 from inseq_perturbation.surrogate import lasso, ridge, sparse_fit, sparse_fits
@@ -140,13 +140,26 @@ def test_context_cite_names_the_parts_that_a_model_really_uses():
 
 def test_context_cite_regresses_the_logit_of_a_probability():
     """ln(p / (1 − p)), as the paper does: on it, and not on p, a steep model is close to linear."""
-    method, p = ContextCite(), np.array([[0.5, 0.9, 1.0, 0.0]])
+    p = np.array([[0.5, 0.9, 1.0, 0.0]])
 
-    np.testing.assert_allclose(method.scaled(p[:, :2], "probability"), [[0.0, np.log(9.0)]], atol=1e-12)
-    of_logarithms = ContextCite(scale="logprob").scaled(np.log(p[:, :2]), "probability")
+    np.testing.assert_allclose(scaled(p[:, :2], "logit", "probability"), [[0.0, np.log(9.0)]], atol=1e-12)
+    of_logarithms = scaled(np.log(p[:, :2]), "logprob", "probability")
     np.testing.assert_allclose(of_logarithms, [[0.0, np.log(9.0)]], atol=1e-12)
-    assert np.isfinite(method.scaled(p, "probability")).all()
-    np.testing.assert_array_equal(ContextCite(scale="none").scaled(p - 2, "logit"), p - 2)
+    assert np.isfinite(scaled(p, "logit", "probability")).all()
+    np.testing.assert_array_equal(scaled(p - 2, "none", "logit"), p - 2)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "scale"),
+    [("probability", {}, "logit"), ("probability", {"logprob": True}, "logprob"), ("logit", {}, "none")],
+)
+def test_the_scale_follows_what_the_attributed_function_declares(function, arguments, scale):
+    """Every attributed function can be explained without a word about scales."""
+    out = linear_model().attribute(
+        "the dog", method="context_cite", attributed_fn=function, n_samples=8, **arguments
+    )
+
+    assert out.info.notes["scale"] == scale
 
 
 def test_a_whole_response_may_be_what_is_explained():
@@ -166,7 +179,7 @@ def test_the_logit_of_what_is_no_probability_is_refused():
     with pytest.raises(
         InvalidArgumentError, match=r"scale = 'logit' needs a probability \(p\), but 'logit' gave"
     ):
-        linear_model().attribute("the dog", method="context_cite", attributed_fn="logit")
+        linear_model().attribute("the dog", method="context_cite", attributed_fn="logit", scale="logit")
 
 
 @pytest.mark.parametrize(("method", "n_samples"), [("context_cite", 17), ("lime", 17), ("kernel_shap", 16)])

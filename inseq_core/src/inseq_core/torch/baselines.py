@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from inseq_core.torch.adapter import TorchAdapter
     from inseq_core.torch.context import TorchContext
 
+NAMED = ("unk", "pad", "mask", "eos")
+"""Baselines that are a special token of the model."""
+
 EMBEDDED = ("zero", "mean")
 """Baselines that are no token: a zero vector, the mean of the vocabulary's embeddings."""
 
@@ -80,7 +83,7 @@ def _baseline_ids(ctx: TorchContext, ids: np.ndarray, side: str, baseline: str |
     try:
         return np.full_like(ids, adapter.baseline_ids(baseline, side))
     except InvalidArgumentError:
-        if not isinstance(baseline, str):
+        if not isinstance(baseline, str) or baseline in NAMED:
             raise
         if side == "target" and ctx.batch.has_source:
             # a baseline text speaks of the source; the prefix is just absent
