@@ -6,6 +6,7 @@ Axes: R rows, S source positions, L target positions, then the method's trailing
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from inseq_core.axes import TRAILING_AXES
 from inseq_core.hooks import aggregation_functions
 from inseq_core.hooks.kinds import METHODS
+from inseq_core.run.assemble import ROW_SPECIFIC_NOTES
 from inseq_core.testing.checks import check_of, demand, refuse
 from inseq_core.testing.compare import same_attribution
 from inseq_core.testing.descriptions import must_be_frozen, must_document, must_load, must_refuse_nonsense
@@ -168,6 +170,25 @@ def results_can_be_saved(method: MethodUnderTest) -> None:
         again = FeatureAttributionOutput.load(path)
     for i, (found, expected) in enumerate(zip(again, out, strict=True)):
         same_attribution(found, expected, f"text {i} read again")
+    demand(again.info == out.info, "its info is another when read again")
+    for call in method.together(method.toys()[0]).calls:
+        for name, value in call.output.notes.items():
+            strange = None if name in ROW_SPECIFIC_NOTES else _no_data(value)
+            demand(
+                strange is None,
+                f"notes[{name!r}] holds a {type(strange).__name__}, of which only its name is kept",
+            )
+
+
+def _no_data(value: Any) -> Any:
+    """The first thing in a note that is no plain data; None where everything is."""
+    if value is None or isinstance(value, (bool, int, float, str)) or hasattr(value, "tolist"):
+        return None
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if not isinstance(value, (list, tuple, Set)):
+        return value
+    return next((found for item in value if (found := _no_data(item)) is not None), None)
 
 
 CHECKS = (
