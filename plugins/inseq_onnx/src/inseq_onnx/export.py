@@ -8,6 +8,7 @@ Axes: B sequences, S source positions, L target positions, R rows, D hidden, V v
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -106,12 +107,8 @@ def export(
 
 
 def _check_packages() -> None:
-    missing = []
-    for name in ("torch", "transformers", "onnx", "onnxscript"):
-        try:
-            __import__(name)
-        except ImportError:
-            missing.append(name)
+    needed = ("torch", "transformers", "onnx", "onnxscript")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingPackageError(
             f"Exporting a model needs {' and '.join(missing)}; running an exported one does not.\n"
