@@ -1,7 +1,7 @@
 """The torch context: what a method sees on a torch model.
 
-Adds embeddings, baselines, draws and every step's gradients to the base context. Methods that need internals find
-``attentions``, ``hidden_states`` and ``intervene`` here too.
+Adds embeddings, baselines, draws and every step's gradients to the base context. Methods that need internals
+find ``attentions``, ``hidden_states`` and ``intervene`` here too.
 Axes: B sequences, T steps, R rows, S source positions, L target positions, D hidden, K copies of the batch.
 """
 
@@ -29,8 +29,8 @@ from inseq_core.torch.gradients import StepGradients, step_gradients
 from inseq_core.torch.inputs import InputTensors
 
 if TYPE_CHECKING:
-    from inseq_core.torch.blocks import BlockCall
     from inseq_core.torch.attention_branch import AttentionBranch
+    from inseq_core.torch.blocks import BlockCall
 
 
 class TorchContext(AttributionContext):
@@ -48,8 +48,6 @@ class TorchContext(AttributionContext):
         """Whether other embeddings than the texts' own are explained (see ``at``)."""
         return self._moved
 
-    # -- inputs -------------------------------------------------------------------------------------------------------
-
     @property
     def rows(self) -> Tensor:
         """(R,) sequence of each row."""
@@ -65,14 +63,20 @@ class TorchContext(AttributionContext):
         """Token embeddings of the attributed sides: source (B, S, D), target (B, L, D)."""
         if self._inputs is None:
             self._inputs = InputTensors(
-                source=self.adapter.batch_embeddings(self.batch, "source") if self.attributes_source else None,
-                target=self.adapter.batch_embeddings(self.batch, "target") if self.attributes_target else None,
+                source=self.adapter.batch_embeddings(self.batch, "source")
+                if self.attributes_source
+                else None,
+                target=self.adapter.batch_embeddings(self.batch, "target")
+                if self.attributes_target
+                else None,
                 rows=self.rows,
             )
         return self._inputs
 
     def at(self, inputs: InputTensors) -> TorchContext:
-        """The same texts and rows with other embeddings as *the* inputs: what a method explains around a noisy input."""
+        """The same texts and rows with other embeddings as *the* inputs: what a method explains around a
+        noisy input.
+        """
         moved = type(self)(self.adapter, self.request)
         moved._inputs, moved._moved = attrs.evolve(inputs, rows=self.rows), True
         return moved
@@ -93,7 +97,8 @@ class TorchContext(AttributionContext):
         """Embeddings of the absent input: a token id in every position, with start tokens (and EOS) kept.
 
         Args:
-            baseline: "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text of as many tokens as the input.
+            baseline: "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text of as many tokens as the
+                input.
 
         Raises:
             InvalidArgumentError: none of these, or a text of another length.
@@ -102,9 +107,9 @@ class TorchContext(AttributionContext):
 
     def zeros(self) -> InputTensors:
         """Zeros of the shape of an attribution: (R, S, D), (R, L, D), in float32 or better."""
-        return self.inputs.map(lambda x: torch.zeros(self.n_rows, *x.shape[1:], device=x.device, dtype=_wide(x))).of(
-            by_row=True
-        )
+        return self.inputs.map(
+            lambda x: torch.zeros(self.n_rows, *x.shape[1:], device=x.device, dtype=_wide(x))
+        ).of(by_row=True)
 
     def draw(self, n: int, kind: str = "normal") -> Iterator[InputTensors]:
         """``n`` draws (B, S, D), (B, L, D) from the texts' own generators.
@@ -112,7 +117,8 @@ class TorchContext(AttributionContext):
         Args:
             kind: "normal" (standard normal) or "uniform" ([0, 1)).
 
-        Draws are made position by position, so that a chunk of steps on a shorter prefix sees the same numbers.
+        Draws are made position by position, so that a chunk of steps on a shorter prefix sees the same
+        numbers.
         """
         sides = {}
         for side in ("source", "target"):
@@ -122,12 +128,17 @@ class TorchContext(AttributionContext):
             drawn = np.empty((n, *tensor.shape), dtype=np.float32)
             for b in range(tensor.shape[0]):
                 generator = np.random.default_rng([*self.text_key(b), side == "target"])
-                shape = (tensor.shape[1], n, tensor.shape[2])  # position first: a prefix of the text draws a prefix
+                shape = (
+                    tensor.shape[1],
+                    n,
+                    tensor.shape[2],
+                )  # position first: a prefix of the text draws a prefix
                 values = generator.standard_normal(shape) if kind == "normal" else generator.random(shape)
                 drawn[:, b] = values.transpose(1, 0, 2)
             sides[side] = torch.as_tensor(drawn, device=tensor.device, dtype=tensor.dtype)
         for i in range(n):
-            yield attrs.evolve(self.inputs, **{side: values[i] for side, values in sides.items()})
+            drawn_sides: dict[str, Any] = {side: values[i] for side, values in sides.items()}
+            yield attrs.evolve(self.inputs, **drawn_sides)
 
     def embedding_spread(self) -> InputTensors:
         """Standard deviation of the vocabulary's embeddings, one number a side: the unit of noise."""
@@ -144,7 +155,8 @@ class TorchContext(AttributionContext):
         )
 
     def draw_references(self, n: int, baseline: str | Any = "unk") -> Iterator[tuple[float, InputTensors]]:
-        """``n`` pairs (alpha, reference): alpha uniform on [0, 1), reference a standard-normal draw around the baseline.
+        """``n`` pairs (alpha, reference): alpha uniform on [0, 1), reference a standard-normal draw around
+        the baseline.
 
         One alpha for all positions of a draw, from the call's seed.
         """
@@ -154,7 +166,8 @@ class TorchContext(AttributionContext):
         for alpha, noise in zip(alphas, self.draw(n), strict=True):
             yield float(alpha), center + noise * spread
 
-    # -- scores and gradients -----------------------------------------------------------------------------------------
+    # -- scores and gradients
+    # -----------------------------------------------------------------------------------------
 
     def _copies(self, inputs: InputTensors | None) -> tuple[TokenBatch, StepGrid]:
         """The batch and rows for inputs that hold K copies of the batch, one after the other."""
@@ -168,7 +181,9 @@ class TorchContext(AttributionContext):
     def row_sums(self, values: Any, grid: StepGrid) -> Any:
         """(K,) values of the scored tokens -> (R,) their sums over each row, on the same graph."""
         owner = self.adapter.as_array(grid.owner)
-        return values.new_zeros(len(grid)).index_add(0, owner, values) if isinstance(values, Tensor) else values
+        return (
+            values.new_zeros(len(grid)).index_add(0, owner, values) if isinstance(values, Tensor) else values
+        )
 
     def scores(self, inputs: InputTensors | None = None) -> Tensor:
         """(R,) attributed function of every row from one forward pass, (K·R,) for K copies of the batch."""
@@ -182,7 +197,8 @@ class TorchContext(AttributionContext):
             return self.score_of(batch, grid, ForwardOutput(logits=rowpass.logits, raw=rowpass.raw))
 
     def scores_with_graph(self, sequence: int, embeddings: tuple[Tensor, ...]) -> Tensor:
-        """(K,) attributed function of the only row of ``sequence`` for K versions of its embeddings, one graph throughout.
+        """(K,) attributed function of the only row of ``sequence`` for K versions of its embeddings, one
+        graph throughout.
 
         For libraries that differentiate or perturb a function themselves; slower than ``step_gradients``.
 
@@ -199,7 +215,9 @@ class TorchContext(AttributionContext):
         return self.score_of(batch, grid, ForwardOutput(logits=logits))
 
     def dense_gradients(self, inputs: InputTensors | None = None) -> StepGradients:
-        """Gradients dense in (sequence, step): source (K·B, T, S, D), target (K·B, T, L, D), scores (K·R,)."""
+        """Gradients dense in (sequence, step): source (K·B, T, S, D), target (K·B, T, L, D), scores
+        (K·R,).
+        """
         inputs = self.inputs if inputs is None and self._moved else inputs
         batch, grid = self._copies(inputs)
         return step_gradients(
@@ -215,7 +233,9 @@ class TorchContext(AttributionContext):
         )
 
     def step_gradients(self, inputs: InputTensors | None = None) -> InputTensors:
-        """Every row's gradient, source (R, S, D) and target (R, L, D): one forward pass, batched backward passes."""
+        """Every row's gradient, source (R, S, D) and target (R, L, D): one forward pass, batched backward
+        passes.
+        """
         dense = self.dense_gradients(inputs)
         _, grid = self._copies(inputs)
         return InputTensors(
@@ -232,7 +252,9 @@ class TorchContext(AttributionContext):
         return dense[self.adapter.as_array(grid.sequence), step]
 
     def dense_of_rows(self, values: Tensor) -> Tensor:
-        """(K·R,) -> (K·B, T): the inverse of ``rows_of_dense`` for one number a row, 0 where there is no row."""
+        """(K·R,) -> (K·B, T): the inverse of ``rows_of_dense`` for one number a row, 0 where there is no
+        row.
+        """
         copies = values.shape[0] // max(self.n_rows, 1)
         grid = self.grid.repeated(copies, len(self.batch))
         step = self.adapter.as_array(grid.step - int(grid.step.min()))
@@ -240,16 +262,14 @@ class TorchContext(AttributionContext):
         dense[self.adapter.as_array(grid.sequence), step] = values
         return dense
 
-    # -- internals ----------------------------------------------------------------------------------------------------
-
     def attentions(self, visit: Callable[[AttentionProduct], Any] | None = None) -> list[Any]:
         """Attention of every layer, from one pass.
 
         Args:
-            visit: called with every ``AttentionProduct`` while the pass runs (encoder, then decoder, each layer's self-
-                before its cross-attention); what it returns is kept, None is not. Without it, each decoder and
-                cross-attention layer is kept as ``LayerWeights``: (R, H, K) weights of the query that a row is predicted
-                from.
+            visit: called with every ``AttentionProduct`` while the pass runs (encoder, then decoder, each
+                layer's self- before its cross-attention); what it returns is kept, None is not. Without it,
+                each decoder and cross-attention layer is kept as ``LayerWeights``: (R, H, K) weights of the
+                query that a row is predicted from.
 
         Raises:
             CapabilityError: the model has no attention. SelfCheckError: some of it cannot be seen.
@@ -264,17 +284,17 @@ class TorchContext(AttributionContext):
         """What every block gives, from one pass.
 
         Args:
-            visit: called with ``LayerStates`` (B, L, D) while the pass runs; what it returns is kept, None is not. Without
-                it, the states of the decoder's rows are kept: one (R, D) for each block.
+            visit: called with ``LayerStates`` (B, L, D) while the pass runs; what it returns is kept, None is
+                not. Without it, the states of the decoder's rows are kept: one (R, D) for each block.
         """
         if visit is not None:
             return internals.visit_blocks(self, visit)
         rows, queries = self.rows, self.row_queries
-        return internals.visit_blocks(self, lambda s: s.states[rows, queries] if s.kind == "decoder" else None)
+        return internals.visit_blocks(
+            self, lambda s: s.states[rows, queries] if s.kind == "decoder" else None
+        )
 
-    def blocks(
-        self, visit: Callable[[BlockCall], Any], kinds: Sequence[str] = ("decoder",)
-    ) -> list[Any]:
+    def blocks(self, visit: Callable[[BlockCall], Any], kinds: Sequence[str] = ("decoder",)) -> list[Any]:
         """What ``visit`` makes of every block of one pass, in which it can be run again with other attention.
 
         Args:
@@ -313,8 +333,6 @@ class TorchContext(AttributionContext):
         The model is as it was when the block is left, also by an exception.
         """
         return internals.intervening(self, attention, hidden)
-
-    # -- what comes back ----------------------------------------------------------------------------------------------
 
     def output(self, source: Any = None, target: Any = None, **more: Any) -> MethodOutput:
         """A ``MethodOutput`` from tensors, or from ``InputTensors`` with one entry a row."""

@@ -191,11 +191,25 @@ def check_masking(adapter: TorchAdapter, batch: TokenBatch) -> None:
         sides = ("source", "target") if batch.has_source else ("target",)
         with torch.inference_mode(False), torch.no_grad(), adapter.quiet(), adapter.uncounted():
             adapter.traits.masks_hide = all(_hides(adapter, probe, batch.pad_id, side) for side in sides)
+            adapter.traits.masks_first = _goes_on_behind_nothing(adapter, probe, batch.pad_id)
     if not adapter.traits.masks_hide:
-        raise CapabilityError(
-            f"removal 'mask' is not possible with {adapter.profile.name}: the model looks at tokens that its attention mask "
-            "hides.\n  Use removal='token:unk', 'delete' or 'zero'."
-        )
+        raise masking_refused(adapter, "it looks at tokens that its attention mask hides")
+
+
+def masking_refused(adapter: TorchAdapter, reason: str) -> CapabilityError:
+    """Removal by masking is not possible, and what is."""
+    return CapabilityError(
+        f"removal 'mask' is not possible with {adapter.profile.name}: {reason}.\n"
+        "  Use removal='token:unk', 'delete' or 'zero'."
+    )
+
+
+def _goes_on_behind_nothing(adapter: TorchAdapter, probe: EncodedText, pad_id: int) -> bool:
+    """Whether logits are numbers behind a first position that sees nothing, not even itself."""
+    kept = np.arange(len(probe.target_ids)) > 0
+    text = attrs.evolve(probe, target_kept=kept)
+    logits = _whole_logits(adapter, TokenBatch(texts=(text,), origin=(0,), pad_id=pad_id))
+    return bool(torch.isfinite(logits[1:]).all())
 
 
 def _hides(adapter: TorchAdapter, probe: EncodedText, pad_id: int, side: str) -> bool:
