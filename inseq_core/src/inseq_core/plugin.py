@@ -43,3 +43,8 @@ def inseq_commands() -> Iterable[ic.CommandSpec]:
         command="inseq_core.cli.explain:explain_name",
         summary="Explain a method, step function, aggregator or anything else by name.",
     )
+    yield ic.CommandSpec(
+        name="check",
+        command="inseq_core.cli.check:check_names",
+        summary="Check what a plugin provides by what it means.",
+    )

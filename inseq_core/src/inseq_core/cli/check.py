@@ -71,6 +71,7 @@ def _progress(is_quiet: bool) -> Any:
     import contextlib
 
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(stderr=True)
 
@@ -80,6 +81,6 @@ def _progress(is_quiet: bool) -> Any:
             yield None
             return
         with console.status("checking") as status:
-            yield lambda finding: status.update(f"{finding.subject}: {finding.check}", markup=False)
+            yield lambda finding: status.update(escape(f"{finding.subject}: {finding.check}"))
 
     return telling()
