@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from inseq_core.hooks import get_host
-from inseq_core.testing.catalogue import announced
+from inseq_core.testing.every_check import announced
 from inseq_core.testing.examples import all_toys
 from inseq_core.testing.pytest_support import applicable, contract_test
 from inseq_core.testing.subjects import CHECKABLE, Subject, subjects

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from inseq_core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from inseq_core.testing.catalogue import catalogue as catalogue
     from inseq_core.testing.checks import Check as Check
     from inseq_core.testing.checks import CheckFailure as CheckFailure
+    from inseq_core.testing.every_check import catalogue as catalogue
     from inseq_core.testing.pytest_support import parametrize_with_checks as parametrize_with_checks
     from inseq_core.testing.report import NonConformance as NonConformance
     from inseq_core.testing.report import Report as Report
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from inseq_core.testing.run import run_checks as run_checks
 
 _NAMES = {
-    "inseq_core.testing.catalogue": ("catalogue",),
+    "inseq_core.testing.every_check": ("catalogue",),
     "inseq_core.testing.checks": ("Check", "CheckFailure"),
     "inseq_core.testing.pytest_support": ("parametrize_with_checks",),
     "inseq_core.testing.report": ("NonConformance", "Report"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from inseq_core.testing.catalogue import announced, catalogue
 from inseq_core.testing.checks import Check, CheckFailure, NotApplicable
+from inseq_core.testing.every_check import announced, catalogue
 from inseq_core.testing.subjects import Subject, subjects
 
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from inseq_core.testing.catalogue import announced, catalogue
 from inseq_core.testing.checks import PLUGINS, Check, CheckFailure, NotApplicable
+from inseq_core.testing.every_check import announced, catalogue
 from inseq_core.testing.report import FAILED, FIXED, KNOWN, PASSED, SKIPPED, Finding, Report
 from inseq_core.testing.subjects import Subject, subjects
 
