@@ -48,3 +48,8 @@ def inseq_commands() -> Iterable[ic.CommandSpec]:
         command="inseq_core.cli.check:check_names",
         summary="Check what a plugin provides by what it means.",
     )
+    yield ic.CommandSpec(
+        name="new-plugin",
+        command="inseq_core.cli.new_plugin:new_plugin",
+        summary="Write a plugin to start from, with tests that pass.",
+    )
