@@ -14,6 +14,7 @@ from inseq_core.testing import (
     checks_methods,
     checks_plugins,
     checks_step_functions,
+    checks_texts,
     checks_viewers,
 )
 from inseq_core.testing.checks import Check
@@ -26,6 +27,7 @@ _ROOMS = (
     checks_step_functions,
     checks_aggregators,
     checks_viewers,
+    checks_texts,
     checks_adapters,
 )
 
