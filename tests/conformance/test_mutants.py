@@ -16,6 +16,8 @@ from support.mutants.record import Mutant
 from inseq_core.testing import catalogue
 from inseq_core.testing.checks import CheckFailure, NotApplicable
 
+pytestmark = pytest.mark.filterwarnings("ignore::inseq_core.errors.NotReadyWarning")  # broken plugins say so
+
 ALL = [(kind, mutant) for kind, mutants in MUTANTS.items() for mutant in mutants]
 
 
