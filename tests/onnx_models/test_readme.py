@@ -17,6 +17,11 @@ def test_the_readme_does_what_it_says(exported, tmp_path, monkeypatch):
     reader = Reader(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
 
-    for block in blocks(README):
-        if block.language == "python" or (block.language == "console" and "export-onnx" not in block.text):
-            reader.run(block)
+    told = [
+        block
+        for block in blocks(README)
+        if block.language == "python" or (block.language == "console" and "export-onnx" not in block.text)
+    ]
+    assert {block.language for block in told} == {"python", "console"}
+    for block in told:
+        reader.run(block)
