@@ -85,19 +85,20 @@ def test_a_replaced_product_goes_on(name: str) -> None:
     assert float((silent - ctx.scores()).abs().max()) > 1e-4
 
 
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("name", FEW)
-def test_an_exception_in_a_handler_leaves_the_model_as_it_was(name: str) -> None:
-    """Others leave patches behind that break the raw model."""
+def test_an_exception_in_a_handler_leaves_the_model_as_it_was(name: str, error: type[BaseException]) -> None:
+    """Others leave patches behind that break the raw model; torch calls no hook behind a KeyboardInterrupt."""
     ctx = attention_context(name, "sdpa")
     model = ctx.adapter.model
     plain = ctx.scores()
     requires_grad = [p.requires_grad for p in model.parameters()]
 
     def fail(product: AttentionProduct) -> None:
-        raise ValueError("stop")
+        raise error("stop")
 
     for attempt in (lambda: ctx.attentions(fail), lambda: ctx.blocks(fail), lambda: ctx.branches(fail)):
-        with pytest.raises(ValueError, match="stop"):
+        with pytest.raises(error, match="stop"):
             attempt()
 
     assert torch.equal(ctx.scores(), plain)

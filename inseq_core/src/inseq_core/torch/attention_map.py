@@ -364,14 +364,24 @@ def watching_attention(
     def watch(side: str, ids: Tensor) -> Iterator[None]:
         slots, hosts = found.side(side).slots, found.side(side).hosts
         mode = AttentionMode(handler, batch=ids.shape[0], length=ids.shape[1], slots=slots)
+        inside = 0
 
         def enter(_module: nn.Module, _args: Any) -> None:
+            nonlocal inside
             mode.__enter__()
+            inside += 1
 
         def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
+            nonlocal inside
+            inside -= 1
             mode.__exit__(None, None, None)
 
+        def leave_all() -> None:
+            while inside:  # torch calls no hook behind a KeyboardInterrupt
+                leave(found.side(side).hosts[0], (), None)
+
         with ExitStack() as stack:
+            stack.callback(leave_all)
             for host in hosts:
                 stack.callback(host.register_forward_pre_hook(enter).remove)
                 stack.callback(host.register_forward_hook(leave, always_call=True).remove)
