@@ -27,7 +27,7 @@ from inseq_captum.layers import LayerGradientXActivation, LayerIntegratedGradien
 from inseq_captum.noise import SmoothGrad, SquareGrad
 from inseq_captum.passthrough import CaptumAlgorithm
 from inseq_captum.shap import GradientShap, interpolation_points
-from inseq_core.errors import ApproximationWarning, CapabilityError, InvalidArgumentError
+from inseq_core.errors import ApproximationWarning, CapabilityError, InseqError, InvalidArgumentError
 from inseq_core.torch import TorchContext
 
 EXACT = ("gpt2", "llama", "marian", "t5")
@@ -300,7 +300,8 @@ def test_a_layer_that_is_not_there_or_never_runs_is_named(layer: Any, says: str)
         ({"n_steps": 2.5}, "n_steps = 2.5"),
         ({"n_steps": "many"}, "n_steps = 'many'"),
         ({"method": "simpson"}, "gausslegendre"),
-        ({"tolerance": 0.0}, "tolerance"),
+        ({"tolerance": 0.0}, "tolerance = 0.0: expected a number > 0"),
+        ({"tolerance": "1%"}, "tolerance = '1%': expected a number > 0"),
         ({"internal_batch_size": 0}, "internal_batch_size = 0"),
     ],
 )
@@ -381,3 +382,64 @@ def test_saliency_equals_autograd() -> None:
     for row in (0, ctx.n_rows - 1):
         (actual,) = of_row(ctx, None, found.target, row)
         np.testing.assert_allclose(actual, prefix_gradients(ctx, row)[0][0].abs().numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"base": "salience"}, "Did you mean 'saliency'"),
+        ({"base": "occlusion"}, "base = 'occlusion': expected a gradient method"),
+        ({"base": "dummy"}, "base = 'dummy': expected a gradient method"),
+        ({"base": "integrated_gradients", "base_args": {"n_step": 3}}, "'n_step'.*Did you mean 'n_steps'"),
+        ({"base": "integrated_gradients", "base_args": {"n_steps": 0}}, "base_args of .*n_steps = 0"),
+        ({"base": "captum:Salience"}, "no attribution class 'Salience'"),
+        ({"stdevs": float("inf")}, "stdevs = inf"),
+    ],
+)
+def test_what_is_inside_a_noise_tunnel_is_checked_when_it_is_made(parameters: dict, says: str) -> None:
+    """Before any work on the model, and in the words of the method inside."""
+    with pytest.raises((InseqError, ValueError), match=says):
+        SmoothGrad(**parameters)
+
+
+def test_a_noise_tunnel_runs_the_class_of_captum_that_it_was_told() -> None:
+    """Input × gradient is saliency times the input; with the name's ending lost, it was saliency."""
+    ctx = tiny_context("gpt2", (("A dog", " and"),))
+    options = {"n_samples": 2, "stdevs": 0.1}
+
+    a = SmoothGrad(base="captum:InputXGradient", **options).attribute(ctx)
+    e = SmoothGrad(base="input_x_gradient", **options).attribute(ctx)
+
+    torch.testing.assert_close(a.target, e.target, rtol=0, atol=1e-12)
+
+
+def test_a_noise_tunnel_passes_on_layers_and_deltas() -> None:
+    """A list of layers has its axis, the side of a decoder's layer is kept, deltas are means over the copies."""
+    ctx = tiny_context("bart", (("A dog", " and"),))
+    layers = ["model.decoder.layers.0", "model.decoder.layers.1"]
+    arguments = {"target_layer": layers, "n_steps": 3, "return_convergence_delta": True}
+
+    found = SmoothGrad(base="layer_integrated_gradients", base_args=arguments, n_samples=2, stdevs=0.0)
+    averaged = found.attribute(ctx)
+    plain = LayerIntegratedGradients(**arguments).attribute(ctx)
+
+    assert averaged.source is None
+    assert averaged.axes == ("layer", "hidden")
+    torch.testing.assert_close(averaged.target, plain.target)
+    assert set(averaged.step_scores) == {f"deltas_{name}" for name in layers}
+    torch.testing.assert_close(averaged.step_scores, dict(plain.step_scores))
+
+
+def test_what_is_drawn_on_one_noisy_copy_is_not_what_is_drawn_on_another() -> None:
+    """Noise within noise would otherwise be the same noise twice, and random points the same points for every
+    copy.
+    """
+    ctx = tiny_context("gpt2", (("A dog", " and"),))
+    (outer,) = ctx.draw(1)
+    copies = [next(ctx.at(ctx.inputs, copy=i).draw(1)) for i in range(2)]
+
+    for a, b in ((outer, copies[0]), (outer, copies[1]), (copies[0], copies[1])):
+        correlation = torch.corrcoef(torch.stack([a.target.flatten(), b.target.flatten()]))[0, 1]
+        assert correlation.abs() < 0.3
+    alphas = [interpolation_points(ctx.at(ctx.inputs, copy=i), 5) for i in range(2)]
+    assert not np.allclose(*alphas)

@@ -17,7 +17,13 @@ from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
 from inseq_captum.step_axis import gradient_function, rows, score_function, stepwise
-from inseq_captum.validators import at_least_one, known_quadrature, nodes, optional_at_least_one
+from inseq_captum.validators import (
+    at_least_one,
+    known_quadrature,
+    nodes,
+    optional_at_least_one,
+    positive,
+)
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import ApproximationWarning
 from inseq_core.torch import InputTensors, TorchContext, planner
@@ -56,7 +62,7 @@ class IntegratedGradients:
     return_convergence_delta: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     multiply_by_inputs: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
     baseline: str | int = "unk"
-    tolerance: float = attrs.field(default=0.01, validator=attrs.validators.gt(0))
+    tolerance: float = attrs.field(default=0.01, validator=positive)
     max_steps: int = attrs.field(default=512, validator=at_least_one)
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:

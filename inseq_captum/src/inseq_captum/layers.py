@@ -146,7 +146,7 @@ def over_layers(
     modules = [layer if layer is not None else ctx.adapter.embedding_module(side) for layer in layers]
     names = [named_module(ctx.adapter, module)[0] for module in modules]
     found = [one(module) for module in modules]
-    sides = {point.side for point, _, _ in found}
+    sides = {point.positions for point, _, _ in found}
     if len(sides) > 1 or len({scores.shape for _, scores, _ in found}) > 1:
         raise InvalidArgumentError(
             f"target_layer {names}: layers attributed together need the same side and width; attribute them "

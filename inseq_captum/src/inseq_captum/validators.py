@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,10 @@ QUADRATURES = ("gausslegendre", "riemann_right", "riemann_left", "riemann_middle
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def at_least_one(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -39,9 +44,15 @@ def known_quadrature(instance: Any, attribute: attrs.Attribute[Any], value: Any)
 
 
 def not_negative(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """A number >= 0."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+    """A finite number >= 0."""
+    if not _is_number(value) or value < 0:
         raise ValueError(f"{attribute.name} = {value!r}: expected a number >= 0.")
+
+
+def positive(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """A finite number > 0."""
+    if not _is_number(value) or value <= 0:
+        raise ValueError(f"{attribute.name} = {value!r}: expected a number > 0.")
 
 
 def arguments_by_name(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:

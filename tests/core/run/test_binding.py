@@ -73,7 +73,7 @@ def test_a_required_argument_that_is_missing_is_named():
     ("arguments", "said"),
     [
         ({"n_steps": 0}, "n_steps = 0 (int): must be >= 1"),
-        ({"top_k": "x"}, "top_k = 'x' (str): must be <class 'int'>"),
+        ({"top_k": "x"}, "top_k = 'x' (str): expected an integer."),
         ({"way": "c"}, "way = 'c' (str): must be in ('a', 'b')"),
     ],
 )

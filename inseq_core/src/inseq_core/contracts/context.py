@@ -138,7 +138,7 @@ class AttributionContext:
             return np.arange(self.batch.source_ids.shape[1])[None, :] < lengths[:, None]
         return np.arange(self.batch.target_ids.shape[1])[None, :] < self.grid.position[:, None]
 
-    def text_key(self, sequence: int = 0) -> tuple[int, int]:
+    def text_key(self, sequence: int = 0) -> tuple[int, ...]:
         """What draws for a text are seeded with: the call's seed, and a number made of the whole text's
         ids.
         """

@@ -116,7 +116,7 @@ def construct(owner: str, factory: Callable[..., Any], arguments: Mapping[str, A
     except InseqError:
         raise
     except (TypeError, ValueError) as error:
-        reason = str(error.args[0]) if error.args else str(error)
+        reason = _reason(error)
         match = _FIELD_AT_START.match(reason)
         name = match.group(1) if match else ""
         shows_value = match is not None and match.group(2).lstrip().startswith(("=", ":="))
@@ -126,6 +126,22 @@ def construct(owner: str, factory: Callable[..., Any], arguments: Mapping[str, A
                 f"{owner}: {name} = {_shown(value)} ({type(value).__name__}): {match.group(2)}"
             ) from error
         raise InvalidArgumentError(f"{owner}: {reason}") from error
+
+
+_TYPES: Mapping[type, str] = {bool: "True or False", int: "an integer", str: "a text", dict: "a dict"}
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, without the names of Python's classes where a validator of attrs wanted a type."""
+    if (
+        len(error.args) == 4
+        and isinstance(error.args[1], attrs.Attribute)
+        and isinstance(error.args[2], type)
+    ):
+        _, field, wanted, value = error.args
+        expected = _TYPES.get(wanted, f"a {wanted.__name__}")
+        return f"{field.name} = {_shown(value)} ({type(value).__name__}): expected {expected}."
+    return str(error.args[0]) if error.args else str(error)
 
 
 def _shown(value: Any) -> str:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from inseq_core.torch.attention_branch import AttentionBranch
     from inseq_core.torch.blocks import BlockCall
 
+MOVED_KEY = 11
+"""Tells draws on a noisy copy apart from those on the text itself."""
+
 
 class TorchContext(AttributionContext):
     """Operations for all steps at once, on a torch model."""
@@ -42,6 +45,7 @@ class TorchContext(AttributionContext):
         super().__init__(adapter, request)
         self._inputs: InputTensors | None = None
         self._moved = False
+        self._copy: tuple[int, ...] = ()
 
     @property
     def is_moved(self) -> bool:
@@ -73,13 +77,22 @@ class TorchContext(AttributionContext):
             )
         return self._inputs
 
-    def at(self, inputs: InputTensors) -> TorchContext:
+    def at(self, inputs: InputTensors, copy: int | None = None) -> TorchContext:
         """The same texts and rows with other embeddings as *the* inputs: what a method explains around a
         noisy input.
+
+        Args:
+            copy: which of several it is; what is drawn on it is independent of the draws on the others.
         """
         moved = type(self)(self.adapter, self.request)
         moved._inputs, moved._moved = attrs.evolve(inputs, rows=self.rows), True
+        moved._copy = self._copy if copy is None else (*self._copy, copy + 1)
         return moved
+
+    def text_key(self, sequence: int = 0) -> tuple[int, ...]:
+        """As in the base context, and which noisy copies of the text this one is within."""
+        key = super().text_key(sequence)
+        return (*key, MOVED_KEY, *self._copy) if self._copy else key
 
     def take(self, rows: np.ndarray) -> TorchContext:
         """The chosen rows alone, on the prefix that they need."""
@@ -90,7 +103,9 @@ class TorchContext(AttributionContext):
             width = batch.target_ids.shape[1]
             inputs = self.inputs
             cut = inputs.target[:, :width] if inputs.target is not None else None
-            return part.at(attrs.evolve(inputs, target=cut))
+            moved = part.at(attrs.evolve(inputs, target=cut))
+            moved._copy = self._copy
+            return moved
         return part
 
     def baseline(self, baseline: str | float | Any = "unk") -> InputTensors:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from inseq_core.contracts.step_function import ForwardOutput
 from inseq_core.data.batch import TokenBatch
 from inseq_core.data.steps import StepGrid
-from inseq_core.errors import CapabilityError
+from inseq_core.errors import CapabilityError, InvalidArgumentError
 from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass, TorchAdapter
 from inseq_core.torch.fusion import FusedElementwise
@@ -61,11 +61,15 @@ class ForwardRules(Protocol):
 
 @attrs.frozen(kw_only=True, eq=False)
 class LayerPoint:
-    """A module inside the model, and the side whose positions its output (B, L, D) has."""
+    """A module inside the model, the side that it runs in, and the side whose positions its output (B, L, D) has.
+
+    The two differ for what a decoder computes from encoder states, such as the keys of cross-attention.
+    """
 
     name: str
     module: nn.Module
     side: str
+    positions: str
 
 
 def step_gradients(
@@ -94,6 +98,7 @@ def step_gradients(
 
     Raises:
         CapabilityError: the attributed function detaches the graph.
+        InvalidArgumentError: the model makes no use of the module's output.
     """
     at_source = at.module if at is not None and at.side == "source" else None
     at_target = at.module if at is not None and at.side == "target" else None
@@ -127,6 +132,12 @@ def step_gradients(
         rowpass = adapter.decode_rows(
             batch, scored, target=target, memory=memory_leaf, at=at_target, graph=True
         )
+        end = memory if at_source is not None else rowpass.hidden
+        if at is not None and end is not None and not end.requires_grad:
+            raise InvalidArgumentError(
+                f"target_layer {at.name!r}: nothing of its (first) output is used on the way to the scores, so it has no "
+                "gradient.\n  Choose a module around it, or behind it."
+            )
         scores, cotangents, scale = row_cotangents(rowpass, score, name)
         if grid.span_ids is not None and scale is not None:
             cotangents, scale = _one_scale(cotangents, scale, adapter.as_array(grid.owner), len(grid))

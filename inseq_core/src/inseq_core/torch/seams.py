@@ -12,7 +12,8 @@ Axes: B sequences, L positions, R rows, D hidden.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import copy
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,8 +37,8 @@ class OutputTap:
 def output_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterator[OutputTap]:
     """Capture the output (B, L, D) of a module, or put ``replacement`` in its place.
 
-    On a token-embedding module this is the embedding seam. Where a module returns a tuple, its first tensor
-    is meant.
+    On a token-embedding module this is the embedding seam. Where a module returns a tuple or a record, its
+    first tensor is meant.
 
     Raises:
         SelfCheckError: the replacement has another shape than what the model asked for.
@@ -46,17 +47,14 @@ def output_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterato
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
         tap.calls += 1
-        first = output if isinstance(output, Tensor) else output[0]
+        first = first_tensor(output)
         if replacement is None:
             tap.output = first
             return None
-        if first.shape != replacement.shape:
-            raise SelfCheckError(
-                f"{type(module).__name__} gave {tuple(first.shape)}, its replacement has "
-                f"{tuple(replacement.shape)}."
-            )
-        tap.output = replacement.to(first.dtype)
-        return tap.output if isinstance(output, Tensor) else (tap.output, *output[1:])
+        if not isinstance(first, Tensor):
+            raise SelfCheckError(f"{type(module).__name__} gave a {type(output).__name__} without a tensor.")
+        tap.output = _shaped_like(first, replacement, module).to(first.dtype)
+        return _with_first(output, tap.output)
 
     # a replacement comes first, so that whoever captures sees it
     handle = module.register_forward_hook(hook, prepend=replacement is not None)
@@ -64,6 +62,44 @@ def output_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterato
         yield tap
     finally:
         handle.remove()
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """A module's output, or the first entry of a tuple or record of them; None where that is no tensor."""
+    if isinstance(output, Mapping):
+        output = next(iter(output.values()), None)
+    elif isinstance(output, (tuple, list)):
+        output = output[0] if len(output) else None
+    return output if isinstance(output, Tensor) else None
+
+
+def _with_first(output: Any, value: Tensor) -> Any:
+    """``output`` with ``value`` as its first tensor, in the same kind of container."""
+    if isinstance(output, Tensor):
+        return value
+    if isinstance(output, Mapping):
+        changed: Any = copy.copy(output)
+        changed[next(iter(output))] = value
+        return changed
+    return (value, *output[1:])
+
+
+def _shaped_like(first: Tensor, replacement: Tensor, module: nn.Module) -> Tensor:
+    """The replacement (B, L, D) in the shape that the module gives.
+
+    Some modules flatten texts and positions to (B·L, D); some give (1, L, D) or (L, D) for any batch, which
+    the model then broadcasts.
+    """
+    if first.shape == replacement.shape:
+        return replacement
+    texts, length, width = replacement.shape
+    if first.shape == (texts * length, width):
+        return replacement.reshape(first.shape)
+    if first.shape in ((1, length, width), (length, width)):
+        return replacement
+    raise SelfCheckError(
+        f"{type(module).__name__} gave {tuple(first.shape)}, its replacement has {tuple(replacement.shape)}."
+    )
 
 
 @attrs.define(eq=False)

@@ -17,7 +17,7 @@ from inseq_core.data.result import MethodOutput
 from inseq_core.errors import InvalidArgumentError
 from inseq_core.torch import TorchContext
 from inseq_core.torch.gradients import LayerPoint, StepGradients, step_gradients
-from inseq_core.torch.layers import layer_output, named_module
+from inseq_core.torch.layers import layer_output, named_module, passing_through
 from inseq_propagation.mode import RuleMode
 from inseq_propagation.rules import Rescale
 
@@ -94,7 +94,7 @@ class LayerDeepLift:
         modules = [layer if layer is not None else ctx.adapter.embedding_module(side) for layer in layers]
         names = [named_module(ctx.adapter, module)[0] for module in modules]
         found = [self._one(ctx, module) for module in modules]
-        if len({(point.side, scores.shape) for point, scores, _ in found}) > 1:
+        if len({(point.positions, scores.shape) for point, scores, _ in found}) > 1:
             raise InvalidArgumentError(
                 f"target_layer {names}: layers attributed together need the same side and width; attribute "
                 f"them one by one."
@@ -106,8 +106,8 @@ class LayerDeepLift:
             labels = [f"deltas_{name}" for name in names] if several else ["deltas"]
             step_scores = {label: delta for label, (_, _, delta) in zip(labels, found, strict=True)}
         return MethodOutput(
-            source=scores if point.side == "source" else None,
-            target=scores if point.side == "target" else None,
+            source=scores if point.positions == "source" else None,
+            target=scores if point.positions == "target" else None,
             step_scores=step_scores,
             axes=("layer", "hidden") if several else None,
             notes={"target_layer": names if several else names[0]},
@@ -119,9 +119,10 @@ class LayerDeepLift:
         both = torch.cat([now, then])
         mode = RuleMode(Rescale())
         on_source = point.side == "source"
-        dense = paired_gradients(
-            ctx, mode, source=both if on_source else None, target=None if on_source else both, at=point
-        )
+        with passing_through(ctx, point, 2):
+            dense = paired_gradients(
+                ctx, mode, source=both if on_source else None, target=None if on_source else both, at=point
+            )
         multipliers = dense.source if on_source else dense.target
         if multipliers is None:
             raise InvalidArgumentError(f"target_layer {point.name!r} has no gradient.")
