@@ -53,6 +53,40 @@ def test_beams_in_a_batch_are_those_of_each_text_alone(name):
     assert [ids.tolist() for ids in together] == alone
 
 
+@pytest.mark.parametrize("name", ["gpt2", "bart"])
+@pytest.mark.parametrize("args", [{"max_length": 26}, {"max_length": 26, "min_length": 25}])
+def test_a_length_of_everything_is_each_texts_own(name, args):
+    """It counts the prompt: behind another text's padding there would be less room, or more to be written."""
+    adapter = tiny_adapter(name)
+    adapter.model.generation_config.max_new_tokens = 2  # of the two, transformers follows this one
+    texts = [begun(adapter, prompt) for prompt in PROMPTS]
+
+    together = [ids.tolist() for ids in adapter.generate(texts, args)]
+
+    adapter.model.generation_config.max_new_tokens = None
+    assert together == [own_generation(adapter, text, **args) for text in texts]
+
+
+def test_texts_near_the_end_of_the_models_positions_shorten_no_other():
+    """Without a length, a text is written to the model's last position; its neighbour has more room."""
+    adapter = tiny_adapter("gpt2")
+    limit = adapter.profile.max_target
+    short = begun(adapter, PROMPTS[0])
+    long = attrs.evolve(short, target_ids=(list(short.target_ids) * limit)[: limit - 2])
+    alone = [adapter.generate([text], {})[0].tolist() for text in (short, long)]
+
+    assert [ids.tolist() for ids in adapter.generate([short, long], {})] == alone
+    assert len(alone[1]) <= limit
+
+
+def test_a_length_that_the_prompt_has_already_is_refused():
+    """Nothing could be written, and transformers writes a token anyway."""
+    adapter = tiny_adapter("gpt2")
+    text = begun(adapter, PROMPTS[0])
+    with pytest.raises(InvalidArgumentError, match=rf"max_length = 2 .*the {len(text.target_ids)} target"):
+        adapter.generate([text], {"max_length": 2})
+
+
 @attrs.define(eq=False)
 class Dictation(LogitsProcessor):
     """Makes the model write given tokens, one list a sequence, whatever it wanted."""

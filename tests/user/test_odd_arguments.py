@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from support.results import encoder_decoder, output_of
@@ -44,6 +45,103 @@ def test_a_selection_picks_what_it_says(granular, selection, heads):
 
     expected = granular.source_attributions[..., heads].mean(-1)
     np.testing.assert_allclose(found.source_attributions, expected, rtol=1e-6)
+
+
+TEXTS = ["The nurse left.", "The doctor came."]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        np.array(TEXTS),
+        pd.Series(TEXTS, index=[7, 3]),
+        pd.Index(TEXTS),
+        pd.array(TEXTS),
+        np.array(TEXTS, object),
+    ],
+    ids=["array", "series", "index", "pandas array", "objects"],
+)
+def test_texts_may_come_from_an_array_or_a_column(translator, texts):
+    """Who has a table passes a column of it; its index is not the texts' order."""
+    outputs = pd.Series(["L'infirmière est partie.", "Le médecin est venu."])
+    found = translator.attribute(texts, outputs, attr_pos_start=np.array([1, 2]), **QUIET)
+
+    assert found == translator.attribute(TEXTS, list(outputs), attr_pos_start=[1, 2], **QUIET)
+    assert translator.generate(texts) == translator.generate(TEXTS)
+    assert tuple(translator.embed(texts).shape) == tuple(translator.embed(TEXTS).shape)
+
+
+@pytest.mark.parametrize(
+    "many", [iter(TEXTS), (text for text in TEXTS), set(TEXTS), dict.fromkeys(TEXTS).keys()]
+)
+def test_what_has_no_order_or_can_be_read_once_is_refused_with_the_way_out(translator, many):
+    """A generator is empty the second time, and a set is shuffled."""
+    with pytest.raises(
+        errors.InvalidArgumentError, match=r"input_texts = .* a list of them: list\(…\) makes one"
+    ):
+        translator.attribute(many, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (pd.DataFrame({"english": TEXTS}), "input_texts = "),
+        (np.array([TEXTS]), "input_texts = "),
+        (np.array("a text"), "input_texts = "),
+        (pd.Series(["a", None]), r"input_texts\[1\] = nan"),
+        (np.array([1, 2]), r"input_texts\[0\] = 1 "),
+        (pd.Series([], dtype=str), "at least one text"),
+    ],
+)
+def test_tables_and_columns_of_other_things_are_refused(translator, table, said):
+    """The names of a table's columns are not its texts, and a missing text is none."""
+    with pytest.raises(errors.InvalidArgumentError, match=said):
+        translator.attribute(table, **QUIET)
+
+
+def test_a_text_that_is_not_there_is_said_with_how_many_there_are(granular):
+    """Not an error about tuples."""
+    out = output_of(granular)
+    with pytest.raises(IndexError, match=r"no text 5: the output holds 1"):
+        out[5]
+    with pytest.raises(TypeError, match=r"out\[0\]\['her'\]"):
+        out["her"]
+
+
+@pytest.mark.parametrize(
+    ("show", "wrong"),
+    [
+        (lambda out: out.show_granular(display=False, slice_dims=3), "slice_dims = 3"),
+        (lambda out: out.show_tokens(display=False, replace_char=3), "replace_char = 3"),
+        (lambda out: out.show_tokens(display=False, replace_char={"a": 1}), "replace_char = "),
+        (lambda out: out.aggregate("subwords", special_chars=3), "special_chars = 3"),
+    ],
+)
+def test_an_option_of_another_kind_is_named(granular, show, wrong):
+    """Each ended in an error about attributes of Python's own types."""
+    with pytest.raises(errors.InvalidArgumentError, match=wrong):
+        show(output_of(granular))
+
+
+def test_what_is_not_installed_is_not_called_so(granular):
+    """Axes and step scores are the result's own."""
+    for ask in (
+        lambda: granular.aggregate("scores", axis="hidden"),
+        lambda: granular.weight_attributions("nope"),
+        lambda: output_of(granular).show_granular(display=False, show_dim="nope"),
+    ):
+        with pytest.raises(errors.UnknownNameError, match="There are: ") as raised:
+            ask()
+        assert "Installed" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("short", "meant"), [("prob", "probability"), ("perp", "perplexity"), ("Surp", "surprisal")]
+)
+def test_the_beginning_of_a_name_is_a_guess_too(translator, short, meant):
+    """Too short to be alike by its letters."""
+    with pytest.raises(errors.UnknownNameError, match=f"Did you mean '{meant}'"):
+        translator.attribute(TEXTS, step_scores=[short], **QUIET)
 
 
 @pytest.mark.parametrize("wrong", [1.5, 5, True, (0,)])

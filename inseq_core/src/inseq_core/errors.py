@@ -103,6 +103,10 @@ class SavedFileMissingError(InseqError, FileNotFoundError):
     """There is no file to load, or no folder to save in."""
 
 
+class FileAccessError(InseqError, OSError):
+    """A file that could not be read or written: no permission, no room, a name that the disk cannot have."""
+
+
 class DatasetError(InseqError, ValueError):
     """A dataset that cannot be read, is empty, or has no texts where they were expected."""
 
@@ -135,13 +139,12 @@ def listed(names: Iterable[str], limit: int = 12) -> str:
 
 
 def closest(name: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that is most like ``name``, if any is like it at all."""
-    matches = difflib.get_close_matches(
-        str(name).lower(), {c.lower(): c for c in candidates}, n=1, cutoff=0.6
-    )
-    if not matches:
-        return None
-    return next(c for c in candidates if c.lower() == matches[0])
+    """The candidate that is most like ``name``, or that it abbreviates, if there is one."""
+    candidates, wanted = list(candidates), str(name).lower()
+    matches = difflib.get_close_matches(wanted, [c.lower() for c in candidates], n=1, cutoff=0.6)
+    if not matches and len(wanted) >= 3:
+        matches = sorted((c.lower() for c in candidates if c.lower().startswith(wanted)), key=len)
+    return next((c for c in candidates if matches and c.lower() == matches[0]), None)
 
 
 def unknown_name(
@@ -150,6 +153,7 @@ def unknown_name(
     installed: Sequence[str],
     installable: Mapping[str, str] | None = None,
     note: str = "",
+    existing: str = "Installed",
 ) -> UnknownNameError:
     """What did I mean, what exists, what do I install.
 
@@ -159,6 +163,7 @@ def unknown_name(
         installed: names that exist.
         installable: name -> distribution, for names known to exist elsewhere.
         note: a last sentence, e.g. why a plugin that would have provided the name failed.
+        existing: what is said before ``installed``, where it is nothing that one installs.
     """
     installable = dict(installable or {})
     message = f"No {kind} named {name!r}."
@@ -168,7 +173,7 @@ def unknown_name(
     elif guess is not None:
         package = installable.get(guess) if guess not in installed else None
         message += f" Did you mean {guess!r}{f' (pip install {package})' if package else ''}?"
-    message += f"\n  Installed: {listed(sorted(installed), 40) or 'none'}."
+    message += f"\n  {existing}: {listed(sorted(installed), 40) or 'none'}."
     missing = [f"{n} (pip install {dist})" for n, dist in sorted(installable.items()) if n not in installed]
     if missing:
         message += f" Not installed: {listed(missing, 8)}."

@@ -70,10 +70,11 @@ def generate(
     _check(adapter, args)
     results: dict[int, list[int]] = {}
     one_by_one = seed is not None or any(args.get(name) is not None for name in _ONE_BY_ONE)
+    rooms = [_room(adapter, len(text.target_ids), args) for text in texts]
     with torch.no_grad(), adapter.quiet(), _warnings_left_out():
-        for group in _groups(adapter, texts, one_by_one):
+        for group in _groups(adapter, texts, rooms, one_by_one):
             with _seeded(seed, adapter.device):
-                ids = _run(adapter, [texts[i] for i in group], args)
+                ids = _run(adapter, [texts[i] for i in group], _limited(args, rooms[group[0]]))
             results.update(zip(group, ids, strict=True))
     return [results[i] for i in range(len(texts))]
 
@@ -97,26 +98,31 @@ def _check(adapter: HuggingFaceAdapter, args: Mapping[str, Any]) -> None:
             args["num_return_sequences"],
             "1: an input has one output; repeat it with other seeds",
         )
-    for name in ("max_new_tokens", "max_length", "num_beams"):
+    least = {"max_new_tokens": 1, "max_length": 1, "num_beams": 1, "min_length": 0, "min_new_tokens": 0}
+    for name, lowest in least.items():
         value = args.get(name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise invalid(name, value, "a whole number, at least 1")
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < lowest):
+            raise invalid(name, value, f"a whole number, at least {lowest}")
 
 
 def _groups(
-    adapter: HuggingFaceAdapter, texts: Sequence[EncodedText], one_by_one: bool
+    adapter: HuggingFaceAdapter,
+    texts: Sequence[EncodedText],
+    rooms: Sequence[Mapping[str, Any]],
+    one_by_one: bool,
 ) -> Iterator[list[int]]:
-    """Indices of texts that are generated together."""
+    """Indices of texts that are generated together: those that may write as much as each other."""
     if one_by_one:
         yield from ([i] for i in range(len(texts)))
         return
     lengths = [len(text.target_ids) for text in texts]
     together = not adapter.is_encoder_decoder and len(set(lengths)) > 1 and _left_pads_safely(adapter, texts)
-    if together:
-        yield list(range(len(texts)))
-        return
-    for length in sorted(set(lengths)):
-        yield [i for i, own in enumerate(lengths) if own == length]
+    keys = [
+        (0 if together and room else length, *sorted(room.items()))
+        for length, room in zip(lengths, rooms, strict=True)
+    ]
+    for key in sorted(set(keys)):
+        yield [i for i, own in enumerate(keys) if own == key]
 
 
 def _left_pads_safely(adapter: HuggingFaceAdapter, texts: Sequence[EncodedText]) -> bool:
@@ -155,7 +161,7 @@ def _run(
 ) -> list[list[int]]:
     """One call of the model's ``generate``."""
     begun, begun_mask = _padded([text.target_ids for text in texts], adapter.pad_id, left=True)
-    options = {"pad_token_id": adapter.pad_id, **args, **_lengths(adapter, texts, args)}
+    options = {"pad_token_id": adapter.pad_id, **args}
     if args.get("stop_strings") is not None:
         options.setdefault("tokenizer", adapter.tokenizer)
     if adapter.is_encoder_decoder:
@@ -205,39 +211,56 @@ def _padded(rows: Sequence[Any], pad_id: int, *, left: bool) -> tuple[np.ndarray
     return ids, mask
 
 
-def _lengths(
-    adapter: HuggingFaceAdapter, texts: Sequence[EncodedText], args: Mapping[str, Any]
-) -> dict[str, Any]:
-    """How much may be generated, where the call leaves that open; and whether there is room for what it asks.
+def _room(adapter: HuggingFaceAdapter, length: int, args: Mapping[str, Any]) -> dict[str, int | None]:
+    """How much a text of ``length`` target tokens may, and has to, write.
+
+    In numbers of new tokens, which mean the same alone and behind padding; of two limits, framework and model
+    configuration follow the one on new tokens, which would leave a ``max_length`` of the call without effect.
 
     Raises:
+        InvalidArgumentError: ``max_length`` leaves nothing to write.
         TextTooLongError: more positions than the model has.
     """
-    longest = max(len(text.target_ids) for text in texts)
+    room: dict[str, int | None] = {}
+    if args.get("min_length") is not None and args.get("min_new_tokens") is None:
+        room = {"min_new_tokens": max(args["min_length"] - length, 0), "min_length": None}
     name, limit = adapter.profile.name, adapter.profile.max_target
-    asked = args.get("max_new_tokens")
-    if asked is not None:
-        if limit is not None and longest + asked > limit:
-            raise TextTooLongError(
-                f"{longest} tokens and max_new_tokens = {asked} make {longest + asked}: {name} has "
-                f"{limit} positions.\n  Generate at most {max(limit - longest, 0)}, or shorten the text."
+    asked, total = args.get("max_new_tokens"), args.get("max_length")
+    if asked is None and total is not None:
+        if total <= length:
+            raise invalid(
+                "max_length", total, f"more than the {length} target tokens of the text, which it counts too"
             )
-        return {}
-    if args.get("max_length") is not None or args.get("generation_config") is not None:
-        return {}
+        asked = total - length
+        room |= {"max_new_tokens": asked, "max_length": None}
+    if asked is not None:
+        if limit is not None and length + asked > limit:
+            raise TextTooLongError(
+                f"{length} tokens and max_new_tokens = {asked} make {length + asked}: {name} has "
+                f"{limit} positions.\n  Generate at most {max(limit - length, 0)}, or shorten the text."
+            )
+        return room or {"max_new_tokens": asked}
+    if args.get("generation_config") is not None:
+        return room
     settings = adapter.model.generation_config
     own = getattr(settings, "max_new_tokens", None)
     total = getattr(settings, "max_length", None)
     if own is None and total not in (None, 20):  # before transformers 5, 20 meant that nobody had said
-        own = total - longest
+        own = total - length
     new = own if own is not None and own > 0 else NEW_TOKENS[adapter.is_encoder_decoder]
     if limit is not None:
-        if limit <= longest:
+        if limit <= length:
             raise TextTooLongError(
-                f"{longest} tokens leave no room to write: {name} has {limit} positions.\n  Shorten the text."
+                f"{length} tokens leave no room to write: {name} has {limit} positions.\n  Shorten the text."
             )
-        new = min(new, limit - longest)
-    return {"max_new_tokens": new}
+        new = min(new, limit - length)
+    return {**room, "max_new_tokens": new}
+
+
+def _limited(args: Mapping[str, Any], room: Mapping[str, int | None]) -> dict[str, Any]:
+    """The arguments, limits on new tokens in the place of those on all."""
+    replaced = {name for name, value in room.items() if value is None}
+    return {name: value for name, value in {**args, **room}.items() if name not in replaced}
 
 
 def _forced_language(adapter: HuggingFaceAdapter) -> dict[str, int]:

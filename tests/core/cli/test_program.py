@@ -31,9 +31,16 @@ def fail() -> None:
     raise InvalidArgumentError("n_steps = 0 (int): expected 1 or more.")
 
 
+@click.command()
+def fill() -> None:
+    """Write to a full disk."""
+    raise OSError(28, "No space left on device")
+
+
 class Plugin:
     @ic.hookimpl
     def inseq_commands(self):
+        yield ic.CommandSpec(name="fill", command=fill, summary="Write to a full disk.")
         yield ic.CommandSpec(name="say-it-back", command=echo, summary="Say it back.")
         yield ic.CommandSpec(name="fail", command=fail, summary="Fail.")
         yield ic.CommandSpec(name="broken", command="nowhere_at_all:x", summary="Leads nowhere.")
@@ -73,6 +80,15 @@ def test_options_and_commands_are_taken_with_hyphens_and_underscores(runner, arg
     result = runner.invoke(program, arguments)
 
     assert result.output == "a|True|other-way\n"
+
+
+def test_what_the_operating_system_refuses_is_one_line_too(runner):
+    """``inseq list > full_disk`` ended in a page of Python."""
+    result = runner.invoke(program, ["fill"])
+
+    assert result.exit_code == 1
+    assert "No space left on device" in result.output and "Traceback" not in result.output
+    assert isinstance(runner.invoke(program, ["--traceback", "fill"]).exception, OSError)
 
 
 def test_an_error_of_ours_is_its_message_and_status_one(runner):
@@ -165,7 +181,7 @@ def test_plugins_shows_what_each_provides_and_what_failed(runner):
     result = runner.invoke(program, ["plugins"])
 
     text = " ".join(result.stdout.split())
-    assert "acme acme-inseq 1.0 ready commands: broken, fail, odd, say-it-back" in text
+    assert "acme acme-inseq 1.0 ready commands: broken, fail, fill, odd, say-it-back" in text
     assert "mixed mixed-inseq 0.3 failed viewers: dots observes: inseq_after_attribute" in text
     assert "Failed: mixed-inseq 0.3 (plugin 'mixed') was set aside at inseq_attribution_methods" in text
     assert "RuntimeError: no luck" in text

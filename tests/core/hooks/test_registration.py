@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 import pytest
 
 import inseq
 import inseq_core as ic
-from inseq_core.errors import AlreadyRegisteredError, InvalidArgumentError, UnknownArgumentError
+from inseq_core.aggregate import plugin as aggregate_plugin
+from inseq_core.errors import AlreadyRegisteredError, InseqError, InvalidArgumentError, UnknownArgumentError
 from inseq_core.hooks import PluginHost, get_host, use_host
 from inseq_core.hooks.registration import unregister
 
@@ -39,6 +42,9 @@ class WordOrder:
 
 def test_a_step_function_is_listed_and_loaded(host):
     """What the documentation's example does."""
+    host.register_plugin(
+        aggregate_plugin, ic.hooks.Provenance(plugin="aggregate", distribution="inseq-core", version="1")
+    )
     inseq.register_step_function(my_score, "my_score", aggregate_map={"spans": "prod"})
 
     spec = host.step_functions.get("my_score").spec
@@ -46,6 +52,27 @@ def test_a_step_function_is_listed_and_loaded(host):
     assert spec.aggregate_map == {"spans": "prod"}
     assert spec.summary == "Mass of the nucleus."
     assert host.step_functions.get("my_score").load() is my_score
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"spans": "nope"}, "No aggregation function named 'nope'"),
+        ({"spam": "prod"}, "No aggregator named 'spam'. Did you mean 'spans'"),
+        ({"spans": max}, "aggregate_map = "),
+        ("prod", "aggregate_map = 'prod'"),
+        ([("spans", "prod")], "aggregate_map = "),
+    ],
+)
+def test_an_aggregate_map_of_things_that_there_are_not_is_refused_at_once(host, wrong, said):
+    """It failed at an ``aggregate`` hours later, or never had an effect."""
+    host.register_plugin(
+        aggregate_plugin, ic.hooks.Provenance(plugin="aggregate", distribution="inseq-core", version="1")
+    )
+    with pytest.raises(InseqError, match=re.escape(said)):
+        inseq.register_step_function(my_score, "my_score", aggregate_map=wrong)
+
+    assert not host.step_functions.names()
 
 
 def test_a_function_without_docstring_gets_a_summary(host):

@@ -8,7 +8,7 @@ import textwrap
 import pytest
 from support.results import encoder_decoder, output_of
 
-from inseq_core.errors import SavedFileExistsError
+from inseq_core.errors import FileAccessError, InseqError, SavedFileExistsError, SavedFileMissingError
 from inseq_core.store import load_attributions, save_attributions
 
 
@@ -23,7 +23,7 @@ def test_an_error_while_writing_leaves_what_was_there(broken, tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, broken, fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(FileAccessError, match=r"out\.json could not be written: No space left"):
         save_attributions(output_of(encoder_decoder(), model_name="other"), path, overwrite=True)
 
     assert path.read_bytes() == before
@@ -90,3 +90,67 @@ def test_file_systems_without_links_are_served(tmp_path, monkeypatch):
 
     assert load_attributions(tmp_path / "out.json") is not None
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
+@pytest.mark.parametrize("name", ["out.json", "out.json.gz", "out.safetensors", "out.html"])
+def test_a_disk_that_is_full_is_an_error_of_ours_and_leaves_nothing(name, tmp_path):
+    """A trace of Python's own, with the name of a file that nobody asked for, helps nobody."""
+    import resource
+
+    out, path = output_of(encoder_decoder()), tmp_path / name
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (256, before[1]))
+    try:
+        with pytest.raises(FileAccessError, match=rf"{name} could not be written: File too large"):
+            out.save_html(path) if name.endswith("html") else out.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_said_to_be_one(tmp_path):
+    """Advice to overwrite it would be bad advice."""
+    out = output_of(encoder_decoder())
+    for overwrite in (False, True):
+        with pytest.raises(SavedFileExistsError, match=r"is a folder\.\n  Name a file"):
+            out.save(tmp_path, overwrite=overwrite)
+    with pytest.raises(SavedFileMissingError, match="is a folder"):
+        load_attributions(tmp_path)
+
+
+def test_a_link_stays_a_link(tmp_path):
+    """Results that are linked to another disk are to land there."""
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "out.json"
+    link.symlink_to(tmp_path / "disk" / "out.json")
+    for _ in range(2):  # to nothing yet, then to a file
+        output_of(encoder_decoder()).save(link, overwrite=True)
+
+        assert link.is_symlink()
+        assert [p.name for p in (tmp_path / "disk").iterdir()] == ["out.json"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name are POSIX")
+def test_what_is_no_ordinary_file_is_written_to_and_never_replaced(tmp_path):
+    """``-o /dev/null`` of an administrator made a file of it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        output_of(encoder_decoder()).save(pipe, overwrite=True)
+
+        assert os.read(reader, 4) == b'{"fo'
+        assert pipe.is_fifo()
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300 + ".json"])
+def test_a_name_that_no_file_can_have_is_refused(name):
+    """For saving and for loading, by an error of ours."""
+    with pytest.raises(InseqError, match=r"too long|expected the path of a file"):
+        output_of(encoder_decoder()).save(name)
+    with pytest.raises(InseqError, match=r"too long|There is no file|expected the path of a file"):
+        load_attributions(name)

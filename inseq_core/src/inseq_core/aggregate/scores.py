@@ -132,7 +132,7 @@ def axis_number(axes: Sequence[str], axis: str | int | None) -> int:
         return len(axes) - 1
     if isinstance(axis, str):
         if axis not in axes:
-            raise unknown_name("axis", axis, list(axes))
+            raise unknown_name("axis", axis, list(axes), existing="There are")
         return list(axes).index(axis)
     if not _is_index(axis) or not -len(axes) <= axis < len(axes):
         raise invalid("axis", axis, f"one of the trailing axes {tuple(axes)}")
@@ -228,7 +228,7 @@ def weighted(
         UnknownNameError: no such step score.
     """
     if step_score not in attribution.step_scores:
-        raise unknown_name("step score", step_score, sorted(attribution.step_scores))
+        raise unknown_name("step score", step_score, sorted(attribution.step_scores), existing="There are")
     weights = attribution.step_scores[step_score].reshape(1, -1, *[1] * len(attribution.axes))
     return _with_scores(
         attribution,

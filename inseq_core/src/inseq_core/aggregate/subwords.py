@@ -10,7 +10,7 @@ with ``##``, and some tokenizers mark the end of a word with ``</w>``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -33,7 +33,7 @@ _BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 def _symbols(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
-    symbols = (value,) if isinstance(value, str) else tuple(value)
+    symbols = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else ()
     if not symbols or not all(isinstance(symbol, str) and symbol for symbol in symbols):
         raise invalid("special_chars", value, "one or more symbols, such as '▁' or ('Ġ', 'Ċ')")
     return symbols

@@ -151,7 +151,7 @@ class SegmentAggregator(AggregatorRecord):
                 " 'spans', 'sentences' or 'split'."
             )
         if self.kind is not None and self.kind not in kinds:
-            raise unknown_name("kind of segments", self.kind, kinds)
+            raise unknown_name("kind of segments", self.kind, kinds, existing="There are")
         kind = scored if self.kind is None and scored in kinds else self.kind
         return segments if kind is None else [s for s in segments if s.kind == kind]
 

@@ -116,7 +116,7 @@ def deliver(
     Args:
         is_aggregated: ``shown`` is to be shown as it is.
     """
-    from inseq_core.store.files import write_whole
+    from inseq_core.store.whole import write_whole
 
     if not options["hide_attributions"]:
         shown.show(do_aggregation=not is_aggregated)

@@ -6,6 +6,7 @@ Help lists names and summaries from the specs; a command's module is imported wh
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -57,13 +58,21 @@ class Program(click.Group):
                 formatter.write_dl(sorted(rows.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the sub-command; an ``InseqError`` becomes its message and exit status 1."""
+        """Run the sub-command; an ``InseqError`` becomes its message and exit status 1.
+
+        So does what the operating system refuses (a full disk behind ``> file``); a reader that has gone
+        (``| head``) is click's own business.
+        """
         try:
             return super().invoke(ctx)
         except InseqError as error:
             if ctx.params.get("traceback"):
                 raise
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if ctx.params.get("traceback") or error.errno == errno.EPIPE:
+                raise
+            raise click.ClickException(f"{error}\n  --traceback shows where it comes from.") from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program, warnings on one line each."""

@@ -78,7 +78,15 @@ class FeatureAttributionOutput(OutputShortcuts):
     def __getitem__(self, index: int | slice) -> FeatureAttributionSequenceOutput | FeatureAttributionOutput:
         """One text's attribution; a slice is an output of those texts."""
         if not isinstance(index, slice):
-            return self.sequence_attributions[index]
+            try:
+                return self.sequence_attributions[index]
+            except IndexError:
+                raise IndexError(f"There is no text {index}: the output holds {len(self)}.") from None
+            except TypeError:
+                raise TypeError(
+                    f"{index!r}: expected the number of a text, or a slice. Tokens are picked from one text: "
+                    f"out[0][{index!r}]."
+                ) from None
         return self.subset(range(*index.indices(len(self))))
 
     def subset(self, texts: Iterable[int]) -> FeatureAttributionOutput:

@@ -7,10 +7,29 @@ these, or its name.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 _MAX_DEPTH = 32
+
+
+def items_of(value: Any) -> Sequence[Any] | None:
+    """The items of a list, of an array with one axis or of a column of a table, in their order.
+
+    Returns:
+        None for everything else: one text, mappings, tables, sets (which have no order) and generators (which
+        can be read once).
+    """
+    if isinstance(value, (str, bytes, bytearray, Mapping)):
+        return None
+    if isinstance(value, Sequence):
+        return value
+    if getattr(value, "ndim", 1) != 1 or hasattr(value, "columns"):
+        return None
+    # numpy, torch and pandas; polars; arrow
+    listed = next((getattr(value, n) for n in ("tolist", "to_list", "to_pylist") if hasattr(value, n)), None)
+    found = listed() if callable(listed) else None
+    return found if isinstance(found, list) else None
 
 
 def as_plain(value: Any, depth: int = 0) -> Any:

@@ -1,13 +1,15 @@
 """What a user gives as texts: one or many, plain or as chat messages.
 
-A string is one text, never a list of its characters.
+A string is one text, never a list of its characters. Many are a list, or what tables and arrays have in the
+place of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from inseq_core.data.plain import items_of
 from inseq_core.errors import InvalidArgumentError, invalid
 
 Chat = tuple[Mapping[str, Any], ...]
@@ -24,14 +26,15 @@ def as_texts(name: str, value: Any) -> tuple[str, ...]:
     """
     if isinstance(value, str):
         return (value,)
-    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Sequence):
-        raise invalid(name, value, "a text or a list of texts")
-    for i, text in enumerate(value):
+    texts = items_of(value)
+    if texts is None:
+        raise invalid(name, value, _or_listed(value, "a text or a list of texts"))
+    for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise invalid(f"{name}[{i}]", text, "a text")
-    if not value:
+    if not texts:
         raise invalid(name, value, "at least one text")
-    return tuple(value)
+    return tuple(texts)
 
 
 def as_inputs(name: str, value: Any) -> tuple[InputText, ...]:
@@ -46,20 +49,29 @@ def as_inputs(name: str, value: Any) -> tuple[InputText, ...]:
         return (value,)
     if isinstance(value, Mapping):
         return (_chat(name, [value]),)
-    if isinstance(value, bytes) or not isinstance(value, Sequence):
-        raise invalid(name, value, _EXPECTED)
-    if not value:
+    items = items_of(value)
+    if items is None:
+        raise invalid(name, value, _or_listed(value, _EXPECTED))
+    if not items:
         raise invalid(name, value, "at least one text")
-    if any(isinstance(item, Mapping) for item in value):
-        return (_chat(name, value),)
+    if any(isinstance(item, Mapping) for item in items):
+        return (_chat(name, items),)
     return tuple(
-        item if isinstance(item, str) else _chat(f"{name}[{i}]", item) for i, item in enumerate(value)
+        item if isinstance(item, str) else _chat(f"{name}[{i}]", item) for i, item in enumerate(items)
     )
 
 
+def _or_listed(value: Any, expected: str) -> str:
+    """What is expected, and how a set or a generator becomes it."""
+    is_many = isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping))
+    is_table = is_many and (getattr(value, "ndim", 1) != 1 or hasattr(value, "columns"))
+    return f"{expected}: list(…) makes one" if is_many and not is_table else expected
+
+
 def _chat(name: str, messages: Any) -> Chat:
-    if isinstance(messages, bytes) or not isinstance(messages, Sequence):
-        raise invalid(name, messages, _EXPECTED)
+    given, messages = messages, items_of(messages)
+    if messages is None:
+        raise invalid(name, given, _EXPECTED)
     if not messages:
         raise invalid(name, messages, "at least one message")
     for i, message in enumerate(messages):

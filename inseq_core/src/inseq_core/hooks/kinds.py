@@ -85,4 +85,4 @@ def kind_named(name: str) -> Kind[Any]:
     for kind in KINDS:
         if asked in (kind.key, kind.word.replace(" ", "_"), kind.plural.replace(" ", "_")):
             return kind
-    raise unknown_name("kind of thing", name, [kind.key for kind in KINDS])
+    raise unknown_name("kind of thing", name, [kind.key for kind in KINDS], existing="There are")

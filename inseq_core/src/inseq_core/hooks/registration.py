@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from inseq_core.errors import InvalidArgumentError, invalid, listed, unknown_argument
+from inseq_core.errors import InvalidArgumentError, UnknownNameError, invalid, listed, unknown_argument
 from inseq_core.hooks.host import get_host
 from inseq_core.hooks.registry import Entry, Registry
 from inseq_core.hooks.specs import (
@@ -52,6 +52,7 @@ def register_step_function(
     Raises:
         AlreadyRegisteredError: the id is taken.
         InvalidArgumentError: ``fn`` is not callable, or a field has a wrong value.
+        UnknownNameError: ``aggregate_map`` names an aggregator or an aggregation function that nothing provides.
     """
     if callable(fn) and not _takes_anything(fn):
         raise InvalidArgumentError(
@@ -59,7 +60,7 @@ def register_step_function(
             "  Write it as fn(args), or with documented keywords as fn(forward_output, target_ids, **kwargs)."
         )
     if aggregate_map is not None:
-        fields["aggregate_map"] = dict(aggregate_map)
+        fields["aggregate_map"] = _checked_map(aggregate_map)
     spec = _spec(StepFunctionSpec, "register_step_function()", fn, identifier, fields)
     return get_host().step_functions.register(spec, overwrite=overwrite)
 
@@ -206,6 +207,20 @@ def _spec(spec: type[SpecT], where: str, given: Any, identifier: str | None, fie
     )
     fields.setdefault("summary", _first_line(given) or f"{name}, registered in this session.")
     return spec(**{"name": name, str(spec.LAZY): given, **fields})
+
+
+def _checked_map(aggregate_map: Any) -> dict[str, str]:
+    """Both sides of it exist: a misspelt one would only be noticed at an ``aggregate`` much later."""
+    if not isinstance(aggregate_map, Mapping):
+        raise invalid("aggregate_map", aggregate_map, "a dict: aggregator -> aggregation function")
+    host = get_host()
+    for aggregator, function in aggregate_map.items():
+        for registry, name in ((host.aggregators, aggregator), (host.aggregation_functions, function)):
+            if not isinstance(name, str):
+                raise invalid("aggregate_map", aggregate_map, "names: aggregator -> aggregation function")
+            if name not in registry:
+                raise UnknownNameError(f"aggregate_map: {registry.unknown(name)}")
+    return dict(aggregate_map)
 
 
 def _takes_anything(fn: Callable[..., Any]) -> bool:

@@ -173,7 +173,9 @@ def _contextless_output(given: Mapping[str, Any]) -> Template:
 def _check_strategy(given: Mapping[str, Any]) -> None:
     strategy = given["handle_output_context_strategy"]
     if strategy not in STRATEGIES:
-        raise unknown_name("way to handle an output context", strategy, list(STRATEGIES))
+        raise unknown_name(
+            "way to handle an output context", strategy, list(STRATEGIES), existing="There are"
+        )
     is_missing = given["output_template"].has_context and given["output_context_text"] is None
     if strategy == "pre" and is_missing:
         raise InvalidArgumentError(

@@ -221,8 +221,8 @@ class AttributeContextOutput:
         Raises:
             SavedFileExistsError: something is there, and ``overwrite`` is False.
         """
-        from inseq_core.store.files import write_whole
         from inseq_core.store.json_file import dump
+        from inseq_core.store.whole import write_whole
 
         document = {"format": FORMAT, "version": VERSION, **_without_nan(self.to_dict())}
         return write_whole(Path(path), lambda: dump(document), overwrite)
@@ -262,7 +262,7 @@ class AttributeContextOutput:
     def save_html(self, path: str | PathLike[str]) -> Path:
         """Write the page to a file, all of it or nothing."""
         from inseq_core.pecore.pictures import page
-        from inseq_core.store.files import write_whole
+        from inseq_core.store.whole import write_whole
 
         return write_whole(Path(path), lambda: page(self).encode("utf-8"), overwrite=True)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from inseq_core.contracts.adapter import EncodedInput, ModelAdapter
 from inseq_core.data.batch import EncodedText, TokenBatch, as_ids
+from inseq_core.data.plain import items_of
 from inseq_core.data.texts import as_texts
 from inseq_core.data.token import TokenWithId
 from inseq_core.errors import InvalidArgumentError, invalid
@@ -226,9 +227,8 @@ class TextTools:
 
     def embed(self, inputs: Any, as_targets: bool = False, add_special_tokens: bool = True) -> Any:
         """(B, L, D) embeddings of texts, of an ``Encoding`` or of framework ids."""
-        if isinstance(inputs, str) or (
-            isinstance(inputs, Sequence) and all(isinstance(t, str) for t in inputs)
-        ):
+        texts = (inputs,) if isinstance(inputs, str) else items_of(inputs)
+        if texts is not None and all(isinstance(text, str) for text in texts):
             inputs = self.encode(inputs, as_targets=as_targets, add_special_tokens=add_special_tokens)
         ids = inputs.input_ids if isinstance(inputs, Encoding) else inputs
         if ids is None or isinstance(ids, (int, np.integer, list, tuple, np.ndarray)):

@@ -12,6 +12,7 @@ from typing import Any
 
 from inseq_core.contracts.adapter import ModelAdapter
 from inseq_core.data.batch import EncodedText
+from inseq_core.data.plain import items_of
 from inseq_core.errors import PositionError, invalid
 from inseq_core.run.cutting import PlacedTokens
 
@@ -32,11 +33,10 @@ def check_positions(name: str, value: Any, n_texts: int) -> tuple[int | None, ..
     expected = f"an integer, or a list of {n_texts} integers: one a text"
     if value is None or _is_integer(value):
         return (None if value is None else operator.index(value),) * n_texts
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    items = items_of(value)
+    if items is None or len(items) != n_texts or not all(v is None or _is_integer(v) for v in items):
         raise invalid(name, value, expected)
-    if len(value) != n_texts or not all(v is None or _is_integer(v) for v in value):
-        raise invalid(name, value, expected)
-    return tuple(None if v is None else operator.index(v) for v in value)
+    return tuple(None if v is None else operator.index(v) for v in items)
 
 
 def check_pieces(value: Any, n_texts: int, *, with_positions: bool) -> tuple[str | None, ...]:
@@ -54,8 +54,8 @@ def check_pieces(value: Any, n_texts: int, *, with_positions: bool) -> tuple[str
         raise invalid(
             "attribute_span", value, "None, where attr_pos_start or attr_pos_end say which steps are meant"
         )
-    pieces = (value,) * n_texts if isinstance(value, str) else value
-    if not isinstance(pieces, Sequence) or len(pieces) != n_texts:
+    pieces = (value,) * n_texts if isinstance(value, str) else items_of(value)
+    if pieces is None or len(pieces) != n_texts:
         raise invalid("attribute_span", value, f"a piece of the output, or a list of {n_texts}: one a text")
     for piece in pieces:
         if piece is not None and not (isinstance(piece, str) and piece.strip()):

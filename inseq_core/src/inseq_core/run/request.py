@@ -15,9 +15,17 @@ import attrs
 from inseq_core.contracts.adapter import EncodedInput, ModelAdapter, ModelProfile, TokenTexts
 from inseq_core.contracts.removal import RemovalWay
 from inseq_core.contracts.step_function import BoundStepFunction
+from inseq_core.data.plain import items_of
 from inseq_core.data.texts import InputText, as_inputs, as_texts
-from inseq_core.errors import CapabilityError, InvalidArgumentError, UnknownArgumentError, invalid, listed
-from inseq_core.hooks import Entry, methods, resolve, step_functions
+from inseq_core.errors import (
+    CapabilityError,
+    InvalidArgumentError,
+    StepFunctionError,
+    UnknownArgumentError,
+    invalid,
+    listed,
+)
+from inseq_core.hooks import Entry, aggregation_functions, methods, resolve, step_functions
 from inseq_core.hooks.specs import Capability, MethodSpec, StepFunctionSpec
 from inseq_core.run.binding import Taker, argument_dict, construct, share_out
 from inseq_core.run.features import check_spans
@@ -230,7 +238,7 @@ def build_request(
         starts=check_positions("attr_pos_start", starts, len(inputs)),
         ends=check_positions("attr_pos_end", ends, len(inputs)),
         pieces=check_pieces(
-            options.attribute_span, len(inputs), with_positions=(starts, ends) != (None, None)
+            options.attribute_span, len(inputs), with_positions=starts is not None or ends is not None
         ),
         weight_by=None if options.weight_by is None else find_function(options.weight_by).name,
         options=options,
@@ -309,10 +317,17 @@ def find_function(function: str | Callable[..., Any]) -> BoundStepFunction:
 
     Raises:
         UnknownNameError: no step function has the id.
+        StepFunctionError: its values are merged by an aggregation function that nothing provides.
     """
     if isinstance(function, str):
         entry: Entry[StepFunctionSpec] = step_functions().get(function)
         spec = entry.spec
+        for aggregator, way in spec.aggregate_map.items():
+            if way not in aggregation_functions():
+                raise StepFunctionError(
+                    f"The step function {spec.name!r} of {entry.provenance} is merged over {aggregator} by "
+                    f"{way!r}: {aggregation_functions().unknown(way)}"
+                )
         return BoundStepFunction(
             name=spec.name,
             function=entry.load(),
@@ -343,12 +358,13 @@ def _as_names(step_scores: Any) -> list[Any]:
         return []
     if isinstance(step_scores, str) or callable(step_scores):
         return [step_scores]
-    if isinstance(step_scores, Mapping) or not isinstance(step_scores, Sequence):
+    names = items_of(step_scores)
+    if names is None:
         raise invalid("step_scores", step_scores, "a list of ids of step functions")
-    for i, name in enumerate(step_scores):
+    for i, name in enumerate(names):
         if not isinstance(name, str) and not callable(name):
             raise invalid(f"step_scores[{i}]", name, "the id of a step function, or a function")
-    return list(dict.fromkeys(step_scores))
+    return list(dict.fromkeys(names))
 
 
 def _check_names(scores: Sequence[BoundStepFunction]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from inseq_core.contracts.adapter import EncodedInput, ModelAdapter
 from inseq_core.contracts.step_function import StepCall
 from inseq_core.data.batch import EncodedText, IntArray, as_ids
+from inseq_core.data.plain import items_of
 from inseq_core.data.texts import InputText, as_inputs, as_texts
 from inseq_core.errors import InvalidArgumentError, TextTooLongError, invalid
 from inseq_core.step_functions.aligners import align, check_aligner, loaded_aligner
@@ -165,11 +166,11 @@ def _as_targets(name: str, value: Any) -> tuple[Target, ...]:
     Raises:
         InvalidArgumentError: something else, or none.
     """
-    is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-    if not is_list or all(isinstance(item, str) for item in value):
+    items = items_of(value)
+    if items is None or all(isinstance(item, str) for item in items):
         return as_texts(name, value)
     return tuple(
-        item if isinstance(item, str) else _as_id_row(f"{name}[{i}]", item) for i, item in enumerate(value)
+        item if isinstance(item, str) else _as_id_row(f"{name}[{i}]", item) for i, item in enumerate(items)
     )
 
 

@@ -1,14 +1,8 @@
-"""Saving and loading: which file, in which form, all or nothing.
-
-A file appears under its name complete or not at all: it is written beside, flushed to the disk, and then
-    moved.
-"""
+"""Saving and loading: which file, in which form, all or nothing."""
 
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +11,18 @@ import attrs
 from inseq_core.data.output import FeatureAttributionOutput, merge_attributions
 from inseq_core.data.scores import ScoreArray
 from inseq_core.errors import (
+    FileAccessError,
     FileFormatError,
+    InseqError,
     InvalidArgumentError,
     MergeError,
-    SavedFileExistsError,
     SavedFileMissingError,
     invalid,
 )
 from inseq_core.store import json_file, peer, safetensors_file
 from inseq_core.store.arrays import PRECISIONS, Budget, Encoding, Precision, from_record, to_record, to_stored
 from inseq_core.store.document import from_document, part_of, to_document
+from inseq_core.store.whole import refuse_existing, write_whole
 
 PathLike = str | os.PathLike[str]
 
@@ -63,7 +59,8 @@ def save_attributions(
         The files that were written.
 
     Raises:
-        SavedFileExistsError: there is something at ``path``, and ``overwrite`` is False.
+        SavedFileExistsError: there is something at ``path``, and ``overwrite`` is False; or it is a folder.
+        FileAccessError: the disk is full, the folder is read-only, or the like.
         InvalidArgumentError: no such precision, or compression asked of safetensors.
     """
     path = _as_path(path)
@@ -94,7 +91,7 @@ def save_attributions(
     paths = [path.with_name(f"{stem}_{i}{ending}") for i in range(count)]
     if not overwrite:
         for taken in paths:
-            _refuse_existing(taken)
+            refuse_existing(taken)
     return [
         write_whole(part_path, lambda i=i: content(output.subset([i]), (i, count)), overwrite)  # type: ignore[misc]
         for i, part_path in enumerate(paths)
@@ -116,11 +113,17 @@ def load_attributions(path: PathLike, max_bytes: int | None = None) -> FeatureAt
         SavedFileMissingError: nothing is there.
         FileFormatError: damaged, cut off, not a saved attribution, newer than this version, or larger than
             allowed.
+        FileAccessError: the file may not be read, or its disk fails.
     """
     path = _as_path(path)
-    if not path.is_file():
-        return _load_parts(path, max_bytes)
-    return _load(path, max_bytes)[1]
+    try:
+        return _load(path, max_bytes)[1] if path.is_file() else _load_parts(path, max_bytes)
+    except InseqError:
+        raise
+    except OSError as error:
+        raise FileAccessError(
+            f"{path} could not be read: {error.strerror or error}.\n  Check who may read it."
+        ) from error
 
 
 def _load(path: Path, max_bytes: int | None) -> tuple[tuple[int, int] | None, FeatureAttributionOutput]:
@@ -193,6 +196,8 @@ def _load_parts(path: Path, max_bytes: int | None) -> FeatureAttributionOutput:
         # time, passes and the like are of the whole call, and stand in every part
         texts = {name: getattr(merged.info, name) for name in ("input_texts", "generated_texts")}
         return attrs.evolve(merged, info=outputs[0].info.evolve(**texts))
+    if path.is_dir():
+        raise SavedFileMissingError(f"{path} is a folder.\n  Name a file in it.")
     raise SavedFileMissingError(f"There is no file {path}.")
 
 
@@ -204,67 +209,6 @@ def _parts(path: Path) -> tuple[str, str]:
 
 
 def _as_path(path: PathLike) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, os.PathLike)) or not Path(path).name:
         raise invalid("path", path, "the path of a file")
     return Path(path)
-
-
-def _refuse_existing(path: Path) -> None:
-    if os.path.lexists(path):
-        raise SavedFileExistsError(
-            f"{path} exists.\n  Pass overwrite=True to replace it, or choose another name."
-        )
-
-
-def write_whole(path: Path, content: Callable[[], bytes], overwrite: bool) -> Path:
-    """Write all of it or nothing.
-
-    Raises:
-        SavedFileExistsError: there is something at ``path``, also if it appeared while this was written.
-    """
-    if not overwrite:
-        _refuse_existing(path)
-    if not path.parent.is_dir():
-        raise SavedFileMissingError(
-            f"There is no folder {path.parent} to save {path.name} in.\n  Make it first, or save elsewhere."
-        )
-    data = content()
-    beside = path.with_name(f".inseq-{secrets.token_hex(8)}.tmp")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        _move(beside, path, overwrite)
-    finally:
-        beside.unlink(missing_ok=True)
-    _flush_folder(path.parent)
-    return path
-
-
-def _move(beside: Path, path: Path, overwrite: bool) -> None:
-    if overwrite:
-        os.replace(beside, path)
-        return
-    try:
-        os.link(beside, path)  # unlike a move, refuses to replace what has appeared since
-    except FileExistsError:
-        _refuse_existing(path)
-        raise
-    except OSError:  # a file system without links
-        _refuse_existing(path)
-        os.replace(beside, path)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the new name itself durable, where folders can be flushed."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)

@@ -140,7 +140,7 @@ def axis_number(dim: Dim, axes: Sequence[str]) -> int:
     """
     if isinstance(dim, str):
         if dim not in axes:
-            raise unknown_name("axis", dim, list(axes))
+            raise unknown_name("axis", dim, list(axes), existing="There are")
         return list(axes).index(dim)
     try:
         number = operator.index(dim)
@@ -169,6 +169,8 @@ def _spans(
     scores = attribution.target_attributions if scores is None else scores
     sizes = scores.shape[2:] if scores is not None else (0,) * len(axes)
     spans = [(0, size) for size in sizes]
+    if not isinstance(slice_dims, Mapping):
+        raise invalid("slice_dims", slice_dims, "a dict: axis -> (start, end)")
     for dim, span in slice_dims.items():
         a = axis_number(dim, axes)
         try:

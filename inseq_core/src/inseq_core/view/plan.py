@@ -160,6 +160,10 @@ def planned_tokens(
             f"The scores have the axes {sequences[0].axes}, and a token has one colour.\n"
             "  Leave do_aggregation=True, aggregate before, or use show_granular()."
         )
+    if replace is not None and not (
+        isinstance(replace, Mapping) and all(isinstance(t, str) for pair in replace.items() for t in pair)
+    ):
+        raise invalid("replace_char", replace, "a dict of strings to replace, such as {'▁': ' '}")
     room = _Room(on_page=on_page, n_texts=len(sequences))
     base = _table_plan([_table(s, None, room, replace) for s in sequences], info, min_val, max_val)
     highlights = None if highlight is None else highlight_scale(base.tables, highlight)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import secrets
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -175,7 +174,8 @@ def save_html(
         The path.
 
     Raises:
-        InvalidArgumentError: the folder does not exist. UnknownNameError: no such view.
+        InvalidArgumentError: the folder does not exist. UnknownNameError: no such view. FileAccessError: the
+            disk is full, or the like.
     """
     target = Path(path)
     if not target.parent.is_dir():
@@ -195,9 +195,10 @@ def save_html(
     elif view == "tokens":
         plan = planned_tokens(attributions, min_val=min_val, max_val=max_val)
     else:
-        raise unknown_name("view", view, ["granular", "table", "tokens"])
-    _write_whole(target, _html(plan, whole=True))
-    return target
+        raise unknown_name("view", view, ["granular", "table", "tokens"], existing="There are")
+    from inseq_core.store.whole import write_whole
+
+    return write_whole(target, lambda: _html(plan, whole=True).encode("utf-8"), overwrite=True)
 
 
 def html_fragment(attributions: FeatureAttributionOutput | FeatureAttributionSequenceOutput) -> str:
@@ -265,14 +266,3 @@ def _print(plan: TablePlan | TokensPlan) -> None:
     with console.capture() as captured:
         console.print(picture)
     console.file.write(captured.get().encode(console.encoding, "replace").decode(console.encoding))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -103,6 +103,7 @@ def highlight_scale(tables: Sequence[ScoreTable], name: str) -> ColorScale:
                 name,
                 list(table.step_scores),
                 note=f"Measure it beside the attribution: model.attribute(..., step_scores=[{name!r}]).",
+                existing="There are",
             )
     return color_scale([table.step_scores[visible(name)] for table in tables], signed=False)
 
