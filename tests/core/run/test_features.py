@@ -138,8 +138,17 @@ def test_a_function_may_cut_the_text(lm):
         ({"separator": ""}, "separator = ''"),
         ({"by": "word"}, "features = "),
         ("wrod", "Did you mean 'word'"),
-        ("turn", "no features of kind 'turn'"),
-        (lambda text, adapter: [], "no features of kind '<lambda>'"),
+        (
+            "turn",
+            "'turn': the text has no features of this kind.*\n  Use features='token', 'word', 'sentence', 's",
+        ),
+        (lambda text, adapter: [], "function '<lambda>' gave no token that can be removed from 'the dog'"),
+        (
+            lambda text, adapter: [Feature(label="x", side="target", positions=[99])],
+            "gave no token that can be",
+        ),
+        (lambda text, adapter: [Feature(label="x", side="source", positions=[0])], "the model has no source"),
+        (lambda text, adapter: [Feature(label=3, side="target", positions=[1])], "label = 3"),
         (lambda text, adapter: [3], "the function gave = 3"),
         (lambda text, adapter: [Feature(label="x", side="left", positions=[1])], "side of 'x' = 'left'"),
         (lambda text, adapter: [Feature(label="x", side="target", positions=[-1])], "positions of 'x'"),
@@ -150,6 +159,32 @@ def test_features_that_are_none_are_refused(lm, features, said):
     with pytest.raises(InvalidArgumentError, match=said):
         lm.attribute("the dog", "the dog sees", features=features)
     assert lm.adapter.passes == []
+
+
+@pytest.mark.parametrize("features", ["tokens", "Word", "sentnce"])
+def test_a_misspelt_kind_is_refused_before_anything_is_generated(lm, monkeypatch, features):
+    """Generating may take minutes."""
+    monkeypatch.setattr(lm.adapter, "generate", lambda *_: pytest.fail("was generated"))
+
+    with pytest.raises(InvalidArgumentError, match="Did you mean"):
+        lm.attribute("the dog", features=features)
+
+
+def test_an_empty_source_says_what_could_be_removed_instead(translator):
+    """Naming kinds of features, as for a misspelt one, would help nobody."""
+    with pytest.raises(InvalidArgumentError) as caught:
+        translator.attribute("", "the dog")
+    assert str(caught.value) == (
+        "There is nothing to remove: all tokens of the source are special: ''.\n"
+        "  Give it at least one word, or remove parts of the target prefix: attribute_target=True."
+    )
+    assert translator.attribute("", "the dog", attribute_target=True)[0].source_attributions.shape[1] > 0
+
+
+def test_spans_may_be_numbers_of_arrays(lm):
+    """As offsets of other tools come."""
+    (result,) = lm.attribute("the dog sees", features=[(np.int64(0), np.int64(3)), np.array([4, 7])])
+    assert [s.label for s in result.segments] == ["the", "dog"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ neither does a target position that no attributed step sees. Axes: S source posi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import attrs
@@ -17,8 +18,9 @@ from inseq_core.contracts.adapter import ModelAdapter
 from inseq_core.contracts.removal import WAYS, RemovalWay
 from inseq_core.data.batch import EncodedText
 from inseq_core.data.features import Feature, FeatureSet
-from inseq_core.errors import InseqError, InvalidArgumentError, closest, invalid, listed
-from inseq_core.run.binding import construct
+from inseq_core.data.plain import items_of
+from inseq_core.errors import InseqError, InvalidArgumentError, closest, invalid, listed, unknown_argument
+from inseq_core.run.binding import construct, plain_number
 from inseq_core.run.cutting import PlacedTokens, pieces, placed_as_written, sentences
 
 BLANK_LINE = "\n\n"
@@ -27,6 +29,12 @@ _EXPECTED = (
     "'token', 'word', 'sentence', 'segment', a kind of segment such as 'turn', {'separator': …}, a list of "
     "spans of characters (start, end) or (start, end, label) of the input, or a function"
 )
+
+
+_KINDS = ("token", "word", "sentence", "segment")
+"""Kinds that every text has."""
+
+_SIDES = {"source": "the source", "target": "the target"}
 
 
 @attrs.frozen
@@ -66,27 +74,30 @@ def check_features(value: Any) -> FeatureChoice:
         raise invalid("features: separator", value["separator"], "a text")
     if isinstance(value, Mapping) and set(value) == {"spans"}:
         value = value["spans"]
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and value:
-        of_text = [value] if _is_span(value[0]) else value
-        return Spans(tuple(tuple(map(_as_span, spans)) for spans in of_text if _is_list(spans)))
+    spans = None if isinstance(value, str) else items_of(value)
+    if spans:
+        of_text = [spans] if _is_span(spans[0]) else spans
+        return Spans(tuple(tuple(map(_as_span, _spans_of_text(spans))) for spans in of_text))
     raise invalid("features", value, _EXPECTED)
 
 
-def _is_list(value: Any) -> bool:
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and value:
-        return True
+def _spans_of_text(value: Any) -> Sequence[Any]:
+    spans = None if isinstance(value, str) else items_of(value)
+    if spans:
+        return spans
     raise invalid("features", value, "spans of characters (start, end) for each text")
 
 
 def _is_span(value: Any) -> bool:
-    return isinstance(value, Sequence) and bool(value) and isinstance(value[0], int)
+    span = items_of(value)
+    return bool(span) and isinstance(plain_number(span[0]), int)
 
 
 def _as_span(value: Any) -> tuple[int, int, str]:
-    if _is_span(value) and len(value) in (2, 3) and isinstance(value[1], int):
-        start, end, label = value[0], value[1], str(value[2]) if len(value) == 3 else ""
-        if 0 <= start < end:
-            return start, end, label
+    span = items_of(value) or ()
+    start, end = (plain_number(place) for place in span[:2]) if len(span) in (2, 3) else (None, None)
+    if isinstance(start, int) and isinstance(end, int) and 0 <= start < end:
+        return start, end, str(span[2]) if len(span) == 3 else ""
     raise invalid(
         "features", value, "a span of characters (start, end) or (start, end, label), 0 <= start < end"
     )
@@ -124,6 +135,10 @@ def as_removal(value: Any) -> RemovalWay | None:
     if isinstance(value, str) and value:
         return RemovalWay.of(value)
     if isinstance(value, Mapping):
+        names = [field.name for field in attrs.fields(RemovalWay)]
+        for name in value:
+            if name not in names:
+                raise unknown_argument(str(name), "removal", {"RemovalWay": names})
         return construct("removal", RemovalWay, value)
     raise invalid("removal", value, f"one of {', '.join(WAYS)}, a baseline token, or a RemovalWay")
 
@@ -167,14 +182,60 @@ def feature_set(
         kind = getattr(choice, "__name__", "feature")
         features = [_checked(f, free) for f in _from_function(choice, text, adapter, kind)]
         features = [f for f in features if f.positions]
+        if not features:
+            raise InvalidArgumentError(
+                f"The features function {kind!r} gave no token that can be removed from {text.input_text!r}.\n"
+                f"  Positions are those of {_listed_sides(free)}; special tokens, and what no step sees, stay."
+            )
     else:
         kind = choice if isinstance(choice, str) else "segment"
         for side, ids in sides:
             features += cut.side(choice, side, ids, free[side])
     if not features:
-        raise _nothing_to_remove(kind, text)
+        check_kind(kind, text)
+        raise InvalidArgumentError(
+            f"There is nothing to remove: all tokens of {_listed_sides(free)} are special: {text.input_text!r}.\n"
+            f"  {_what_helps(with_target, text)}"
+        )
     n_source = 0 if text.source_ids is None else len(text.source_ids)
     return FeatureSet(features=features, kind=kind, n_source=n_source, n_target=len(text.target_ids))
+
+
+def check_misspelt_kind(choice: Any, text: EncodedText) -> None:
+    """Refuse what can only be meant for a kind of features that every text has, before anything is generated.
+
+    Other kinds may come with the output ("reasoning", "answer").
+    """
+    if isinstance(choice, str) and get_close_matches(choice.lower(), _KINDS, cutoff=0.8):
+        check_kind(choice, text)
+
+
+def check_kind(choice: str, text: EncodedText) -> None:
+    """Refuse a kind of features that the text does not have.
+
+    Raises:
+        InvalidArgumentError: names the kinds that there are.
+    """
+    kinds = sorted({segment.kind for segment in text.segments})
+    if choice in (*_KINDS, *kinds):
+        return
+    guess = closest(choice, [*_KINDS, *kinds])
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    of_text = f", or a kind of segment that the text has: {listed(kinds)}" if kinds else ""
+    raise InvalidArgumentError(
+        f"features = {choice!r}: the text has no features of this kind: {text.input_text!r}.{hint}\n"
+        f"  Use features={', '.join(map(repr, _KINDS))}{of_text}."
+    )
+
+
+def _listed_sides(free: Mapping[str, np.ndarray]) -> str:
+    return " and ".join(_SIDES[side] for side in free)
+
+
+def _what_helps(with_target: bool, text: EncodedText) -> str:
+    if text.source_ids is None or with_target:
+        return "Give it at least one word."
+    return "Give it at least one word, or remove parts of the target prefix: attribute_target=True."
 
 
 def _from_function(
@@ -203,8 +264,12 @@ def _checked(feature: Any, free: Mapping[str, np.ndarray]) -> Feature:
     """A caller's feature, without the positions that are never removed or that no step sees."""
     if not isinstance(feature, Feature):
         raise invalid("features: the function gave", feature, "Feature(label=…, side=…, positions=…) records")
-    if feature.side not in ("source", "target"):
+    if not isinstance(feature.label, str):
+        raise invalid("features: label", feature.label, "a text")
+    if feature.side not in _SIDES:
         raise invalid(f"features: side of {feature.label!r}", feature.side, "'source' or 'target'")
+    if feature.side == "source" and "source" not in free:
+        raise invalid(f"features: side of {feature.label!r}", "source", "'target': the model has no source")
     if any(not isinstance(p, (int, np.integer)) or p < 0 for p in feature.positions):
         raise invalid(
             f"features: positions of {feature.label!r}",
@@ -288,16 +353,3 @@ def _groups(free: np.ndarray, starts: Sequence[bool]) -> Iterator[list[int]]:
             group.append(position)
     if group:
         yield group
-
-
-def _nothing_to_remove(kind: str, text: EncodedText) -> InvalidArgumentError:
-    kinds = sorted({segment.kind for segment in text.segments})
-    names = ["token", "word", "sentence", "segment", *kinds]
-    guess = closest(kind, [name for name in names if name != kind])
-    hint = f" Did you mean {guess!r}?" if guess and kind not in names else ""
-    of_text = f", or a kind of segment that the text has: {listed(kinds)}" if kinds else ""
-    return InvalidArgumentError(
-        f"The text has no features of kind {kind!r}, so there is nothing to remove: {text.input_text!r}."
-        f"{hint}\n"
-        f"  Use features='token', 'word', 'sentence'{of_text}."
-    )

@@ -14,6 +14,7 @@ from inseq_core.contracts.adapter import EncodedInput
 from inseq_core.contracts.memory import in_parts
 from inseq_core.data.batch import EncodedText
 from inseq_core.errors import InvalidArgumentError, TextTooLongError
+from inseq_core.run.features import check_misspelt_kind
 from inseq_core.run.request import AttributeRequest
 
 
@@ -26,6 +27,8 @@ def prepare(request: AttributeRequest) -> tuple[EncodedText, ...]:
     """
     given = [request.encode(text) for text in request.input_texts]
     started = [_begin(request, i, g) for i, g in enumerate(given)]
+    for text in started:
+        check_misspelt_kind(request.options.features, text)
     if not request.is_forced:
         _check_room(request, started)
         started = _generate(request, started)
