@@ -187,6 +187,19 @@ def test_a_way_that_the_model_cannot_do_names_those_that_it_can():
     assert model.adapter.passes == []
 
 
+@pytest.mark.parametrize(
+    ("removal", "said"),
+    [
+        ("deletes", r"removal = 'deletes'.* Did you mean 'delete'\?\n  Use 'mask', 'delete', 'zero'"),
+        ({"ways": "mask"}, r"'ways'. Did you mean 'way'\?\n  Accepted by RemovalWay: way, token, spread"),
+    ],
+)
+def test_a_misspelt_way_is_answered_with_the_ways_there_are(removal, said):
+    """What is no way is taken for a token, so a misspelt way must not only hear that it is no token."""
+    with pytest.raises(InvalidArgumentError, match=said):
+        left_out(linear_model(), removal)
+
+
 def test_a_model_without_a_start_token_says_so():
     """Where deletion leaves nothing at all there is nothing to score."""
 

@@ -89,8 +89,8 @@ def _spans_of_text(value: Any) -> Sequence[Any]:
 
 
 def _is_span(value: Any) -> bool:
-    span = items_of(value)
-    return bool(span) and isinstance(plain_number(span[0]), int)
+    span = items_of(value) or ("",)
+    return isinstance(plain_number(span[0]), int)
 
 
 def _as_span(value: Any) -> tuple[int, int, str]:
@@ -141,6 +141,24 @@ def as_removal(value: Any) -> RemovalWay | None:
                 raise unknown_argument(str(name), "removal", {"RemovalWay": names})
         return construct("removal", RemovalWay, value)
     raise invalid("removal", value, f"one of {', '.join(WAYS)}, a baseline token, or a RemovalWay")
+
+
+def check_baseline(way: RemovalWay, adapter: ModelAdapter, side: str) -> None:
+    """Refuse a baseline token that there is not; it may be a misspelt way to remove.
+
+    Raises:
+        InvalidArgumentError: no such token.
+    """
+    try:
+        adapter.baseline_ids(way.token, side)
+    except InvalidArgumentError as error:
+        guess = closest(str(way.token), WAYS)
+        hint = f" Did you mean {guess!r}?" if guess and guess != way.token else ""
+        reason = str(error).splitlines()[0].removeprefix("baseline = ")
+        raise InvalidArgumentError(
+            f"removal = {reason}{hint}\n"
+            f"  Use {', '.join(map(repr, WAYS[1:]))}, or a single token such as 'unk', 'pad', 'eos'."
+        ) from error
 
 
 def feature_set(

@@ -28,7 +28,7 @@ from inseq_core.errors import (
 from inseq_core.hooks import Entry, aggregation_functions, methods, resolve, step_functions
 from inseq_core.hooks.specs import Capability, MethodSpec, StepFunctionSpec
 from inseq_core.run.binding import Taker, argument_dict, construct, share_out
-from inseq_core.run.features import check_spans
+from inseq_core.run.features import check_baseline, check_spans
 from inseq_core.run.options import Options
 from inseq_core.run.positions import check_pieces, check_positions
 
@@ -414,9 +414,7 @@ def _check_removal(request: AttributeRequest) -> None:
         )
     if spec.per_text and (way or RemovalWay()).needs_token:
         for side in ("source", "target") if request.is_encoder_decoder else ("target",):
-            request.adapter.baseline_ids(
-                (way or RemovalWay()).token, side
-            )  # refuses a token that there is not
+            check_baseline(way or RemovalWay(), request.adapter, side)
     check_spans(options.features, request.input_texts)
 
 
