@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 
+import attrs
 import numpy as np
 import pytest
 from support.results import decoder_only, encoder_decoder, output_of
@@ -90,6 +91,16 @@ def test_xarray_has_labelled_dimensions():
     assert dataset.target_attributions.dims == ("target", "step", "hidden")
     assert list(dataset.step_token.values) == ["Ġd", "e", "f"]
     assert list(dataset.step.values) == [3, 4, 5]
+
+
+def test_a_token_that_is_half_a_character_has_its_row():
+    """Tables hold text, and half of a pair of UTF-16 is none."""
+    pytest.importorskip("xarray")
+    scores = encoder_decoder()
+    broken = attrs.evolve(scores, source=["\ud83d", *scores.source[1:]])
+
+    assert list(broken.to_dataframe(do_aggregation=False).token[:3]) == ["?", "?", "?"]
+    assert broken.to_xarray(do_aggregation=False).source_token.values[0] == "?"
 
 
 def test_without_xarray_the_error_says_what_to_install(monkeypatch):

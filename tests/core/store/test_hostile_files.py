@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save as save_tensors
 from support.results import decoder_only, encoder_decoder, output_of
 
-from inseq_core.errors import FileFormatError, InseqError
+from inseq_core.errors import FileFormatError, InseqError, InvalidArgumentError
 from inseq_core.store import files, load_attributions, save_attributions
 
 
@@ -185,6 +185,10 @@ ARRAY = (*SEQUENCE, "source_attributions")
         spoil(ARRAY, {"dtype": "float32", "shape": [4, 3], "encoding": "list", "data": [[True] * 3] * 4}),
         spoil(("part",), {"index": "a"}),
         spoil(("part",), 3),
+        spoil(("part",), {"index": 5, "count": 2}),
+        spoil(("part",), {"index": -1, "count": 2}),
+        spoil(("sequences", 0, "source", "ids", 0), -2),
+        spoil(("sequences", 0, "source", "ids", 0), 1 << 70),
     ],
 )
 def test_a_field_that_is_wrong_is_refused(change, tmp_path):
@@ -204,6 +208,29 @@ def test_a_compressed_bomb_is_refused_before_it_unpacks(tmp_path, monkeypatch):
         load_attributions(path)
     with pytest.raises(FileFormatError, match="it was 50000"):
         load_attributions(path, max_bytes=50_000)
+
+
+def test_a_compressed_text_of_brackets_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    """It is within the limit as text, and thirty times as large as lists."""
+    monkeypatch.setattr(files, "_FREE", 1 << 22)
+    path = tmp_path / "bomb.json.gz"
+    path.write_bytes(gzip.compress(b"[" + b"[]," * (1 << 19) + b"[]]"))
+    assert path.stat().st_size * files._RATIO < 1 << 22
+
+    tracemalloc.start()
+    with pytest.raises(FileFormatError, match="What the compressed text describes asks for 33554"):
+        load_attributions(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 23
+
+
+@pytest.mark.parametrize("wrong", ["1", 1.5, True])
+def test_a_limit_is_a_number(wrong, tmp_path):
+    """Not an error about comparing text with numbers, in the middle of a file."""
+    save_attributions(output_of(encoder_decoder()), tmp_path / "a.json")
+    with pytest.raises(InvalidArgumentError, match="max_bytes"):
+        load_attributions(tmp_path / "a.json", max_bytes=wrong)
 
 
 def test_an_array_cannot_unpack_to_more_than_its_shape(tmp_path):

@@ -135,7 +135,8 @@ def _step_columns(sequence: FeatureAttributionSequenceOutput, steps: Any) -> dic
 
 def _labels(tokens: TokenSequence) -> Any:
     labels = np.empty(len(tokens), dtype=object)
-    labels[:] = [str(token) for token in tokens]
+    # half of a character, which tokenizers of UTF-16 may give, is no text that a table can hold
+    labels[:] = [str(token).encode("utf-8", "replace").decode("utf-8") for token in tokens]
     return labels
 
 

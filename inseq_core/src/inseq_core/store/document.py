@@ -110,7 +110,10 @@ def part_of(document: Mapping[str, Any]) -> tuple[int, int] | None:
     if document.get("part") is None:
         return None
     fields = _Fields.of(document["part"], "part")
-    return fields.number("index"), fields.number("count")
+    index, count = fields.number("index"), fields.number("count")
+    if not 0 <= index < count:
+        raise FileFormatError(f"part says that it is number {index} of {count}, counted from 0.")
+    return index, count
 
 
 def _info_document(info: AttributionInfo) -> Document:
@@ -189,6 +192,7 @@ def _sequence_document(sequence: FeatureAttributionSequenceOutput, prefix: str, 
         "normalize": sequence.normalize,
         "meaning": attrs.asdict(sequence.meaning),
         "feature_kind": sequence.feature_kind,
+        "is_spread": sequence.is_spread,
         "step_aggregation": sequence.step_aggregation,
         "segments": [attrs.asdict(segment) for segment in sequence.segments],
         **_arrays_document(sequence, prefix, put),
@@ -295,6 +299,7 @@ def _sequence(item: Any, path: str, prefix: str, get: GetArray) -> FeatureAttrib
             normalize=fields.take("normalize", bool, False),
             meaning=ScoreMeaning(**{key: value for key, value in meaning.items() if key in known}),
             feature_kind=fields.take("feature_kind", str, "token"),
+            is_spread=fields.take("is_spread", bool, False),
             step_aggregation=maps,
             segments=[
                 _segment(s, f"{path}.segments[{i}]") for i, s in enumerate(fields.take("segments", list, []))
@@ -336,9 +341,10 @@ def _step(item: Any, path: str, prefix: str, get: GetArray) -> FeatureAttributio
 
 def _tokens(fields: _Fields) -> TokenSequence:
     texts, ids = fields.texts("tokens"), fields.take("ids", list, [])
-    if len(ids) != len(texts) or not all(type(i) is int for i in ids):
+    if len(ids) != len(texts) or not all(type(i) is int and -1 <= i < 1 << 53 for i in ids):
         raise FileFormatError(
-            f"{fields.name('ids')} does not hold one whole number for each of {len(texts)} tokens."
+            f"{fields.name('ids')} does not hold one whole number, at least -1, for each of {len(texts)} "
+            f"tokens."
         )
     return TokenSequence(TokenWithId(text, i) for text, i in zip(texts, ids, strict=True))
 

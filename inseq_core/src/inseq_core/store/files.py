@@ -114,8 +114,11 @@ def load_attributions(path: PathLike, max_bytes: int | None = None) -> FeatureAt
         FileFormatError: damaged, cut off, not a saved attribution, newer than this version, or larger than
             allowed.
         FileAccessError: the file may not be read, or its disk fails.
+        InvalidArgumentError: ``path`` is no path, or ``max_bytes`` no number.
     """
     path = _as_path(path)
+    if max_bytes is not None and (not isinstance(max_bytes, int) or isinstance(max_bytes, bool)):
+        raise invalid("max_bytes", max_bytes, "a whole number, or None")
     try:
         return _load(path, max_bytes)[1] if path.is_file() else _load_parts(path, max_bytes)
     except InseqError:
@@ -150,6 +153,7 @@ def _load(path: Path, max_bytes: int | None) -> tuple[tuple[int, int] | None, Fe
 def _from_json(data: bytes, budget: Budget) -> tuple[tuple[int, int] | None, FeatureAttributionOutput]:
     if data.startswith(json_file.GZIP):
         data = json_file.decompress(data, budget)
+        budget.take(json_file.objects_cost(data), "What the compressed text describes")
     parsed = json_file.parse(data)
     if peer.is_peer_document(parsed.value):
         return None, peer.from_peer_document(parsed.value, budget)
