@@ -178,6 +178,25 @@ def test_a_spread_score_is_divided_among_the_tokens_that_a_step_sees():
             np.testing.assert_allclose(spread.target_attributions[3:s, k] * len(own), own, rtol=1e-6)
 
 
+def test_features_have_their_scores_however_these_were_shown_on_tokens(recwarn):
+    """Merging a feature takes its score once where it stands at each token, and adds it up where it was spread."""
+    model, text = linear_model(), "the dog . sees a cat ."
+    merged = [
+        model.attribute(
+            text, f"{text} a the", method="leave_one_out", removal={"spread": spread}, features="sentence"
+        )[0].aggregate("segments")
+        for spread in (False, True)
+    ]
+
+    assert [t.token for t in merged[0].target[1:3]] == ["the dog .", "sees a cat ."]
+    for result in merged:
+        np.testing.assert_allclose(
+            result.target_attributions[:3], merged[0].target_attributions[:3], rtol=1e-6
+        )
+        assert (result.feature_kind, result.is_spread) == ("token", False)
+    assert not recwarn.list
+
+
 def test_a_way_that_the_model_cannot_do_names_those_that_it_can():
     """Embeddings are not to be had from a model that only scores."""
     model = linear_model()

@@ -148,6 +148,7 @@ ARRAY = (*SEQUENCE, "source_attributions")
         spoil((*SEQUENCE, "segments"), [{"label": "a", "start": 0, "end": 99}]),
         spoil((*SEQUENCE, "segments"), [{"label": "a", "start": 0, "end": 1, "side": "top"}]),
         spoil((*SEQUENCE, "feature_kind"), 1),
+        spoil((*SEQUENCE, "is_spread"), "yes"),
         spoil((*SEQUENCE, "step_scores"), [1]),
         spoil((*SEQUENCE, "step_scores", "entropy"), None),
         spoil(ARRAY, 5),

@@ -46,6 +46,7 @@ def everything():
         target_special=[True, False, False, False],
         sequence_scores={"encoder/self": np.eye(4)},
         feature_kind="word",
+        is_spread=True,
         meaning=ScoreMeaning(signed=False, additive=True, complete=True, normalized=True),
         target=[TokenWithId("<s>", 0), TokenWithId("▁le", 7), "▁mon", "de"],
     )

@@ -112,7 +112,9 @@ def test_scores_of_features_are_said_to_be():
     """A word's score stands at each of its tokens; a reader who adds them up must be told."""
     text = attrs.evolve(translation(), feature_kind="word")
 
-    assert "Scores are of whole words" in " ".join(planned(text).reading)
+    assert "Scores are of whole words: each of its tokens shows the score" in " ".join(planned(text).reading)
+    spread = attrs.evolve(text, is_spread=True)
+    assert "each of its tokens shows its share of the score of its word." in " ".join(planned(spread).reading)
 
 
 def test_a_row_says_which_segment_begins_there():

@@ -277,6 +277,8 @@ def _warn_if_meaningless(
 ) -> None:
     if attribution.source_attributions is None and attribution.target_attributions is None:
         return
+    if attribution.is_spread and function.name == "sum":
+        return  # the shares of a feature sum to its score
     if function.name == "sum" and not attribution.meaning.additive:
         kind = "signed scores" if attribution.meaning.signed else "unsigned scores (sizes, such as norms)"
         warn_of_meaning(

@@ -90,7 +90,8 @@ class SegmentAggregator(AggregatorRecord):
     A merged position is labelled with its segment's label.
 
     Attributes:
-        aggregate_fn: function for attributions; default ``absmax``.
+        aggregate_fn: function for attributions; default ``absmax``, and ``sum`` for features whose score is
+            spread over their tokens.
         kind: which kind of segments, where the attribution has several ("turn", "content" …); None: the one
             that was scored, where that is a kind of segments, else all.
         aggregate_source, aggregate_target: which sides to merge.
@@ -126,20 +127,21 @@ class SegmentAggregator(AggregatorRecord):
             if segment.start < end:
                 by_side[segment.side].append(attrs.evolve(segment, end=end))
         spans = {side: _apart(segments) for side, segments in by_side.items()}
+        is_whole = {s.kind for s in chosen} == {attribution.feature_kind}
         merged = merge_spans(
             attribution,
             None if attribution.source_attributions is None and not by_side["source"] else spans["source"],
             spans["target"],
-            function=self.aggregate_fn,
+            function=self.aggregate_fn or ("sum" if is_whole and attribution.is_spread else None),
             aggregator=self.name,
         )
-        is_whole = {s.kind for s in chosen} == {attribution.feature_kind}
         return attrs.evolve(
             merged,
             source=_labelled(merged.source, by_side["source"]),
             target=_labelled(merged.target, by_side["target"]),
             # what was scored is one position now, and its score stands there once
             feature_kind="token" if is_whole else attribution.feature_kind,
+            is_spread=attribution.is_spread and not is_whole,
             meaning=attribution.meaning if is_whole and self.aggregate_fn is None else merged.meaning,
         )
 

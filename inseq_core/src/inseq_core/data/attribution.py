@@ -68,6 +68,7 @@ class FeatureAttributionSequenceOutput(SequenceShortcuts):
         source_special, target_special: True for special tokens; None: unknown.
         feature_kind: what was scored: "token", or "word", "sentence", "segment" … The score of a feature of
             several tokens stands at each of them, and ``segments`` says which belong together.
+        is_spread: each token of a feature has its share of the score instead, so that they sum to it.
 
     Raises:
         InvalidArgumentError: arrays, tokens and positions that do not fit each other.
@@ -92,6 +93,7 @@ class FeatureAttributionSequenceOutput(SequenceShortcuts):
     source_special: Flags | None = attrs.field(default=None, converter=_flags)
     target_special: Flags | None = attrs.field(default=None, converter=_flags)
     feature_kind: str = "token"
+    is_spread: bool = False
 
     def __attrs_post_init__(self) -> None:
         start, end, length = self.attr_pos_start, self.attr_pos_end, len(self.target)

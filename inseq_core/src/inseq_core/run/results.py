@@ -85,6 +85,7 @@ def _sequence(ledger: Ledger, sheet: TextScores) -> FeatureAttributionSequenceOu
         source_special=special,
         target_special=shown.special,
         feature_kind="token" if features is None else features.kind,
+        is_spread=features is not None and (request.options.removal or RemovalWay()).spread,
     )
 
 

@@ -100,8 +100,9 @@ def reading(tables: Sequence[ScoreTable], scales: Iterable[ColorScale], explains
     elif tables and all(table.meaning.complete for table in tables):
         lines.append(f"The scores of a step sum to the difference that the inputs make to {explains}.")
     lines += [
-        f"Scores are of whole {kind}s: each of its tokens shows the score of its {kind}."
-        for kind in sorted({table.feature_kind for table in tables} - {"token"})
+        f"Scores are of whole {kind}s: each of its tokens shows {'its share of ' * is_spread}the score of its {kind}."
+        for kind, is_spread in sorted({(table.feature_kind, table.is_spread) for table in tables})
+        if kind != "token"
     ]
     if any(table.has_missing_scores for table in tables):
         lines.append("n/a: the method gave no score.")

@@ -86,6 +86,7 @@ class ScoreTable:
         meaning: what a score stands for.
         has_source: the source is a text of its own, not the prompt that the target begins with.
         feature_kind: what was scored: "token", or "word", "sentence" … whose tokens all show its score.
+        is_spread: they show their shares of it instead.
     """
 
     source: tuple[ShownToken, ...] = attrs.field(converter=tuple[ShownToken, ...])
@@ -100,6 +101,7 @@ class ScoreTable:
     meaning: ScoreMeaning = attrs.field(factory=ScoreMeaning)
     has_source: bool = False
     feature_kind: str = "token"
+    is_spread: bool = False
 
     def tokens(self, group: RowGroup) -> tuple[ShownToken, ...]:
         """(I,) the tokens of a group's rows."""
@@ -192,6 +194,7 @@ def score_table(
         has_source=bool(attribution.source)
         and attribution.source != attribution.target[: len(attribution.source)],
         feature_kind=visible(attribution.feature_kind),
+        is_spread=attribution.is_spread,
     )
 
 
