@@ -49,6 +49,11 @@ def test_attention_has_positions_layers_and_heads_of_its_own_side(name: str) -> 
         ((-2, 4), [2, 3]),
         ([3, 0], [3, 0]),
         (range(2), [0, 1]),
+        (slice(1, 3), [1, 2]),
+        (slice(None, -1), [0, 1, 2]),
+        (slice(2, None), [2, 3]),
+        (np.array([3, 0]), [3, 0]),
+        ([np.int64(2)], [2]),
         (None, None),
     ],
 )
@@ -70,14 +75,14 @@ def test_layers_are_chosen_alike() -> None:
     assert torch.equal(Attention(layers=[1, 0]).attribute(ctx).target, everything[:, :, [1, 0]])
 
 
-@pytest.mark.parametrize("choice", [2, -3, [0, 5], (0, 3), (1, 1), (2, 1)])
+@pytest.mark.parametrize("choice", [2, -3, [0, 5], (0, 3), (1, 1), (2, 1), slice(2, None)])
 def test_layers_out_of_range_name_the_range(choice: object) -> None:
     """Also where the adapter could not say before the model ran."""
     with pytest.raises(InvalidArgumentError, match=r"2 decoder layers"):
         Attention(layers=choice).attribute(attention_context("llama"))
 
 
-@pytest.mark.parametrize("choice", ["0", 1.0, True, [], (1,), (1, 2, 3), [0.5], {}])
+@pytest.mark.parametrize("choice", ["0", 1.0, True, [], (1,), (1, 2, 3), [0.5], {}, slice(0, 4, 2)])
 def test_what_is_no_choice_is_refused(choice: object) -> None:
     """At construction, with the forms that there are."""
     with pytest.raises(InvalidArgumentError, match="an index, a span"):

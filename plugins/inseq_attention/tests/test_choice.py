@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from inseq_attention.choice import as_list, check_layers_and_heads, check_units, indices
@@ -72,3 +73,9 @@ def test_layers_that_json_made_text_are_numbers_again() -> None:
     """Command lines and files know no other keys."""
     assert as_list({"0": 1, "2": [1, 3]}) == {0: 1, 2: [1, 3]}
     assert as_list({"last": range(2)}) == {"last": [0, 1]}
+
+
+def test_choices_are_kept_as_plain_data() -> None:
+    """They are written to files with the result."""
+    assert as_list(slice(1, None)) == (1, None)
+    assert repr(as_list({np.int64(1): np.array([0, 2])})) == "{1: [0, 2]}"

@@ -1,7 +1,7 @@
 """Which layers and heads: choices as users write them, checked before any model work.
 
-A choice is an index, a span ``(start, end)`` without its end, a list of indices, or None for all; negative
-numbers count from the last.
+A choice is an index, a span ``(start, end)`` without its end or as a slice, a list of indices, or None for
+all; negative numbers count from the last.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from inseq_core.data.plain import items_of
 from inseq_core.errors import InvalidArgumentError, invalid
+from inseq_core.run.binding import plain_number
 
 if TYPE_CHECKING:
     from inseq_core.run.request import AttributeRequest
 
-Choice = int | tuple[int, int] | list[int] | range | None
-"""One, a span (start, end), several, or all."""
+Choice = int | tuple[int | None, int | None] | list[int] | range | slice | None
+"""One, a span (start, end), several, or all; an end of a span that is None is the first or the last."""
 
 UnitChoice = Choice | Mapping[int, Choice]
 """Heads in every layer, or by layer; layers that are not named have none."""
 
-EXPECTED = "an index, a span (start, end), a list of indices, or None for all"
+EXPECTED = "an index, a span (start, end) or slice, a list of indices, or None for all"
 
 
 def _is_index(value: Any) -> bool:
@@ -33,8 +35,9 @@ def is_choice(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> Non
     """Refuse what is no choice at all."""
     if value is None or _is_index(value) or isinstance(value, range):
         return
-    are_indices = isinstance(value, (tuple, list)) and bool(value) and all(map(_is_index, value))
-    if are_indices and (isinstance(value, list) or len(value) == 2):
+    if isinstance(value, list) and value and all(map(_is_index, value)):
+        return
+    if isinstance(value, tuple) and len(value) == 2 and all(x is None or _is_index(x) for x in value):
         return
     raise invalid(attribute.name, value, EXPECTED)
 
@@ -51,10 +54,19 @@ def is_unit_choice(instance: Any, attribute: attrs.Attribute[Any], value: Any) -
 
 
 def as_list(value: Any) -> Any:
-    """A choice with a range written out, and layers as numbers where JSON made them text."""
+    """A choice as plain data: ranges written out, slices as spans, numbers of arrays as Python's own, and layers
+    as numbers where JSON made them text.
+    """
     if isinstance(value, Mapping):
-        return {int(k) if isinstance(k, str) and k.isdigit() else k: as_list(v) for k, v in value.items()}
-    return list(value) if isinstance(value, range) else value
+        named = ((plain_number(k), as_list(v)) for k, v in value.items())
+        return {int(k) if isinstance(k, str) and k.isdigit() else k: v for k, v in named}
+    if isinstance(value, slice) and value.step in (None, 1):
+        value = (value.start, value.stop)
+    items = None if isinstance(value, str) else items_of(value)
+    if items is None:
+        return plain_number(value)
+    items = [plain_number(item) for item in items]
+    return tuple(items) if isinstance(value, tuple) else items
 
 
 def indices(name: str, choice: Choice, size: int, what: str) -> list[int]:
@@ -68,10 +80,11 @@ def indices(name: str, choice: Choice, size: int, what: str) -> list[int]:
     Raises:
         InvalidArgumentError: out of range; says the range.
     """
+    choice = as_list(choice)
     if choice is None:
         return list(range(size))
     if isinstance(choice, tuple):
-        start, end = choice[0], choice[1]
+        start, end = (size * i if end is None else end for i, end in enumerate(choice))
         _check_range(name, choice, [start], size, what)
         _check_range(name, choice, [end - 1 if end > 0 else end], size, what)
         start, end = start % size, end if end >= 0 else end + size
