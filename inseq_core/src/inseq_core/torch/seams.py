@@ -38,7 +38,8 @@ def output_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterato
     """Capture the output (B, L, D) of a module, or put ``replacement`` in its place.
 
     On a token-embedding module this is the embedding seam. Where a module returns a tuple or a record, its
-    first tensor is meant.
+    first tensor is meant. Models may add to it in place, so they get a copy of the replacement, and a copy of
+    what they gave is kept.
 
     Raises:
         SelfCheckError: the replacement has another shape than what the model asked for.
@@ -49,12 +50,12 @@ def output_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterato
         tap.calls += 1
         first = first_tensor(output)
         if replacement is None:
-            tap.output = first
+            tap.output = None if first is None else first.detach().clone()
             return None
         if not isinstance(first, Tensor):
             raise SelfCheckError(f"{type(module).__name__} gave a {type(output).__name__} without a tensor.")
         tap.output = _shaped_like(first, replacement, module).to(first.dtype)
-        return _with_first(output, tap.output)
+        return _with_first(output, tap.output.clone())
 
     # a replacement comes first, so that whoever captures sees it
     handle = module.register_forward_hook(hook, prepend=replacement is not None)
