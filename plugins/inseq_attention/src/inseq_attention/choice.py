@@ -80,18 +80,18 @@ def indices(name: str, choice: Choice, size: int, what: str) -> list[int]:
     Raises:
         InvalidArgumentError: out of range; says the range.
     """
-    choice = as_list(choice)
-    if choice is None:
+    plain: Any = as_list(choice)
+    if plain is None:
         return list(range(size))
-    if isinstance(choice, tuple):
-        start, end = (size * i if end is None else end for i, end in enumerate(choice))
+    if isinstance(plain, tuple):
+        start, end = (size * i if end is None else end for i, end in enumerate(plain))
         _check_range(name, choice, [start], size, what)
         _check_range(name, choice, [end - 1 if end > 0 else end], size, what)
         start, end = start % size, end if end >= 0 else end + size
         if start >= end:
             raise invalid(name, choice, f"a span (start, end) with start before end, among {size} {what}")
         return list(range(start, end))
-    chosen = [choice] if isinstance(choice, int) else list(choice)
+    chosen = [plain] if isinstance(plain, int) else plain
     _check_range(name, choice, chosen, size, what)
     return [i % size for i in chosen]
 
