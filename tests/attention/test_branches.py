@@ -16,10 +16,14 @@ from support.attention import (
     own_attentions,
     query_of,
 )
+from support.attention_truth import alti_rows, shares_by_hand
+from support.attention_truth import carried as carried_by_autograd
+from support.tiny_models import VARIANTS
 from torch import Tensor, nn
 
 from inseq_attention.alti import Alti
 from inseq_attention.norms import AttentionNorms
+from inseq_attention.value_zeroing import ValueZeroing
 from inseq_core.errors import CapabilityError, InvalidArgumentError
 from inseq_core.torch import TorchContext
 from inseq_core.torch.attention_branch import AttentionBranch
@@ -96,6 +100,38 @@ def test_a_parallel_models_residual_is_the_blocks_input(name: str) -> None:
     states = ctx.hidden_states(lambda s: s.states)
 
     torch.testing.assert_close(residuals[1], states[0])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_a_residual_need_not_be_the_blocks_input(name: str, implementation: str) -> None:
+    """BLOOM may add its attention to the normed input, Gemma 3n to one of four streams: what attention was computed
+    from. Shares and norms by autograd from output_attentions; float32 in both models' attention and norms."""
+    if (name, implementation) == ("bloom_normed_residual", "sdpa"):
+        implementation = "eager"  # it has no other
+    ctx = attention_context(name, implementation)
+    found, norms = Alti().attribute(ctx).target, AttentionNorms(variant="attnresln").attribute(ctx).target
+    truth = attention_context(name, "eager")
+
+    for sequence in range(2):
+        branches = carried_by_autograd(name, truth, sequence)
+        shares = alti_rows(branches)
+        row = int(ctx.grid.rows_of(sequence)[-1])
+        i = query_of(ctx, row)
+        np.testing.assert_allclose(found[row, : i + 1], shares[i, : i + 1], atol=1e-6)
+        for branch in branches:
+            vectors = branch.vectors.clone()
+            vectors[i, i] += branch.residual[i]
+            expected = branch.behind_norm(vectors)[i, : i + 1].norm(dim=-1)
+            torch.testing.assert_close(
+                norms[row, : i + 1, branch.layer], expected.to(norms.dtype), atol=1e-5, rtol=0
+            )
+
+
+def test_a_model_with_several_streams_has_no_state_to_move() -> None:
+    """Value zeroing asks how far a state moved; what Gemma 3n passes on are four."""
+    with pytest.raises(CapabilityError, match=r"gives \(4, 2, \d+, 32\) where one state"):
+        ValueZeroing().attribute(attention_context("gemma3n"))
 
 
 def test_a_way_that_is_no_linear_map_is_refused() -> None:
@@ -196,13 +232,6 @@ def test_an_unknown_variant_is_refused() -> None:
 
 
 # -- alti --------------------------------------------------------------------------------
-
-
-def shares_by_hand(stream: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """(K,) Ferrando et al. 2022, eqs. 9 and 10, one token after the other."""
-    length = np.abs(stream).sum()
-    near = [max(0.0, length - np.abs(stream - v).sum()) for v in vectors]
-    return np.array(near) / np.sum(near)
 
 
 def test_alti_equals_the_papers_equations_in_a_pre_norm_decoder() -> None:

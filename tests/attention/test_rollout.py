@@ -7,40 +7,10 @@ import numpy as np
 import pytest
 import torch
 from support.attention import FASTEST, FEW, attention_context, own_attentions, query_of, sequence_of
+from support.attention_truth import flow_graph, rolled_out
 
 from inseq_attention.rollout import AttentionFlow, AttentionRollout
 from inseq_core.errors import InvalidArgumentError
-from inseq_core.torch import TorchContext
-
-
-def mixed(weights: torch.Tensor, residual: float = 0.5) -> np.ndarray:
-    """Mean over heads and residual, rows of one (Abnar and Zuidema 2020, section 2)."""
-    mean = weights[0].mean(0).detach().double().numpy()
-    matrix = (1 - residual) * mean + residual * np.eye(len(mean), mean.shape[1])
-    return matrix / matrix.sum(1, keepdims=True)
-
-
-def rolled_out(ctx: TorchContext, sequence: int) -> np.ndarray:
-    """(L, S + L) rows over source and target, by stacking both sides in one graph of S + L nodes."""
-    own = own_attentions(ctx, sequence)
-    n_source = own["encoder"][0].shape[-1] if "encoder" in own else 0
-    length = own["decoder"][0].shape[-1]
-    total = np.eye(n_source + length)
-    for layer in own.get("encoder", ()):
-        step = np.eye(n_source + length)
-        step[:n_source, :n_source] = mixed(layer)
-        total = step @ total
-    for i, layer in enumerate(own["decoder"]):
-        step = np.eye(n_source + length)
-        step[n_source:, n_source:] = mixed(layer)
-        total = step @ total
-        if "cross" in own:
-            cross = own["cross"][i][0].mean(0).detach().double().numpy()
-            step = np.eye(n_source + length)
-            step[n_source:, n_source:] *= 0.5
-            step[n_source:, :n_source] = 0.5 * cross / cross.sum(1, keepdims=True)
-            total = step @ total
-    return total[n_source:]
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -50,7 +20,7 @@ def test_rollout_equals_the_recursion_on_one_graph(name: str) -> None:
     output = AttentionRollout().attribute(attention_context(name, "sdpa"))
 
     for sequence in range(2):
-        expected = rolled_out(written_out, sequence)
+        expected = rolled_out(own_attentions(written_out, sequence))
         n_source = expected.shape[1] - expected.shape[0]
         for row in written_out.grid.rows_of(sequence):
             wanted = expected[query_of(written_out, row)]
@@ -106,28 +76,6 @@ def test_strips_of_a_causal_product_change_nothing() -> None:
 # -- flow --------------------------------------------------------------------------------
 
 
-def flow_graph(ctx: TorchContext, sequence: int) -> nx.DiGraph:
-    """The attention graph of one text, with named nodes."""
-    own = own_attentions(ctx, sequence)
-    graph = nx.DiGraph()
-
-    def connect(before: str, after: str, matrix: np.ndarray) -> None:
-        for i, j in zip(*np.nonzero(matrix), strict=True):
-            graph.add_edge((before, j), (after, i), capacity=float(matrix[i, j]))
-
-    for n, layer in enumerate(own.get("encoder", ())):
-        connect(f"e{n}", f"e{n + 1}", mixed(layer))
-    for n, layer in enumerate(own["decoder"]):
-        if "cross" not in own:
-            connect(f"d{n}", f"d{n + 1}", mixed(layer))
-            continue
-        connect(f"d{n}", f"c{n}", mixed(layer))
-        cross = own["cross"][n][0].mean(0).detach().double().numpy()
-        connect(f"c{n}", f"d{n + 1}", 0.5 * np.eye(len(cross)))
-        connect(f"e{len(own['encoder'])}", f"d{n + 1}", 0.5 * cross)
-    return graph
-
-
 @pytest.mark.parametrize("name", ["llama", "t5"])
 def test_flow_equals_the_maximum_flow_of_another_solver(name: str) -> None:
     """Capacities in whole units of 2^-28 lose nothing that is shown."""
@@ -135,7 +83,7 @@ def test_flow_equals_the_maximum_flow_of_another_solver(name: str) -> None:
     output = AttentionFlow().attribute(ctx)
 
     for row in (0, ctx.n_rows - 1):
-        graph = flow_graph(ctx, sequence_of(ctx, row))
+        graph = flow_graph(own_attentions(ctx, sequence_of(ctx, row)))
         sink = ("d2", query_of(ctx, row))
         for position in (0, query_of(ctx, row)):
             expected = nx.maximum_flow_value(graph, ("d0", position), sink)

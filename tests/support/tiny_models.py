@@ -43,6 +43,8 @@ DECODER_ONLY = (
 STATE_SPACE = ("mamba",)
 ENCODER_DECODER = ("t5", "mt5", "bart", "mbart", "m2m100", "nllb", "marian", "pegasus")
 ARCHITECTURES = (*DECODER_ONLY, *STATE_SPACE, *ENCODER_DECODER)
+VARIANTS = ("bloom_normed_residual", "gemma3n")
+"""Models whose residual is not the input of the block: its norm, or one of several streams."""
 MIXTURES_OF_EXPERTS = ("mixtral", "gpt_oss")
 """Their routing is discontinuous: small differences of the input can make large ones of the output."""
 
@@ -342,6 +344,8 @@ _TOKENIZER_OF = {
     "qwen3": "byte_bpe_no_bos",
     "stablelm": "byte_bpe_no_bos",
     "bloom": "byte_bpe_bos",
+    "bloom_normed_residual": "byte_bpe_bos",
+    "gemma3n": "unigram_bos",
     "falcon": "byte_bpe",
     "mpt": "byte_bpe",
     "gpt_oss": "byte_bpe_bos",
@@ -451,6 +455,23 @@ def _config(name: str, tokenizer: Any, untied: bool) -> Any:
             max_position_embeddings=POSITIONS,
         ),
         "bloom": lambda: hf.BloomConfig(**common, hidden_size=HIDDEN, n_layer=LAYERS, n_head=HEADS),
+        "bloom_normed_residual": lambda: hf.BloomConfig(
+            **common,
+            hidden_size=HIDDEN,
+            n_layer=LAYERS,
+            n_head=HEADS,
+            apply_residual_connection_post_layernorm=True,
+        ),
+        "gemma3n": lambda: hf.Gemma3nTextConfig(
+            **{**gemma, "num_hidden_layers": 4},
+            vocab_size_per_layer_input=vocabulary,
+            hidden_size_per_layer_input=8,
+            num_kv_shared_layers=2,
+            laurel_rank=8,
+            sliding_window=8,
+            activation_sparsity_pattern=[0.5, 0.0, 0.0, 0.0],
+            layer_types=["sliding_attention", "full_attention"] * 2,
+        ),
         "falcon": lambda: hf.FalconConfig(
             **common,
             hidden_size=HIDDEN,
@@ -522,7 +543,7 @@ def tiny_model(
     """A tiny random model in eval mode and its tokenizer, the same for the same arguments.
 
     Args:
-        name: one of ``ARCHITECTURES``.
+        name: one of ``ARCHITECTURES`` or ``VARIANTS``.
         dtype: of all weights; drawn in float32, so float64 has the same weights.
         seed: of the weights.
         untied: embeddings and head of their own, where the architecture ties them by default.

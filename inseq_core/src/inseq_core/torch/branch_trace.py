@@ -3,9 +3,10 @@
 The mode that finds attention products also sees what becomes of their outputs. A tensor that is a linear
 image of one is on its *path*; what is computed from a path in another way (the mean square in a norm) is a
 *statistic*, taken at its value when it multiplies the path again. The branch ends where the path is added to
-the block's input (or, in cross-attention, to anything as large as itself). Where something else is added
-first, the model runs attention and feed-forward side by side, and the block's input is looked for in the
-*sum*.
+the block's input, to anything that the attention itself was computed from (models whose residual is the normed
+input, or one of several streams), or, in cross-attention, to anything as large as itself. Where something else
+is added first, the model runs attention and feed-forward side by side, and the block's input is looked for in
+the *sum*.
 Axes: B sequences, L positions, C channels, D hidden.
 """
 
@@ -16,12 +17,13 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from inseq_core.errors import CapabilityError
 from inseq_core.torch.attention_branch import AttentionBranch, Gate, Norm, Projection, Shift, Step
 from inseq_core.torch.attention_seam import AttentionMode, AttentionProduct
 
-TAG, STREAM = "_inseq_branch", "_inseq_stream"
+TAG, STREAM, ORIGIN = "_inseq_branch", "_inseq_stream", "_inseq_origin"
 KEEPS = frozenset(
     {
         *("dropout", "dropout_", "to", "type", "type_as", "float", "half", "bfloat16", "double", "clone"),
@@ -36,11 +38,27 @@ MAPS = frozenset({"matmul", "__matmul__", "mm"})
 REDUCES = frozenset({"pow", "__pow__", "square", "mean", "var", "std", "norm", "abs", "sum"})
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class _Origin:
+    """What a tensor was computed from since its block began.
+
+    Attributes:
+        block: which block that was.
+        number: of the tensor; casts and views keep it.
+        made_from: numbers of the tensors that it was computed from, its own among them.
+    """
+
+    block: int
+    number: int
+    made_from: frozenset[int]
+
+
 @attrs.define(eq=False)
 class _Way:
     """A branch while it is followed.
 
     Attributes:
+        reads: numbers of the block's tensors that the attention was computed from.
         steps: functions met so far.
         value: (B, L, D) the branch where it meets the stream.
         residual, total: the stream before and behind the sum; total is None where other branches were summed
@@ -51,6 +69,7 @@ class _Way:
     """
 
     product: AttentionProduct
+    reads: frozenset[int] = frozenset()
     steps: list[Step] = attrs.field(factory=list)
     value: Tensor | None = None
     residual: Tensor | None = None
@@ -74,10 +93,18 @@ class BranchMode(AttentionMode):
         super().__init__(lambda product: None, **how)
         self.ways: list[_Way] = []
         self.block_input: Tensor | None = None
+        self._block = self._numbered = 0
+
+    def begin(self, block_input: Tensor | None) -> None:
+        """A block begins."""
+        self.block_input = block_input
+        self.ways = []
+        self._block += 1
 
     def saw_product(self, product: AttentionProduct, output: Tensor, made_from: Any) -> None:
         """A new branch begins."""
-        way = _Way(product)
+        origins = [self._origin(x) for x in tree_leaves(made_from)]
+        way = _Way(product, frozenset[int]().union(*(o.made_from for o in origins if o is not None)))
         self.ways.append(way)
         setattr(output, TAG, (way, "path"))
 
@@ -86,6 +113,7 @@ class BranchMode(AttentionMode):
         if not isinstance(result, Tensor):
             return
         operands = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+        self._note_origin(name, operands, result)
         for x in operands:
             self._follow_stream(name, args, kwargs, x, result)
         tags = [getattr(x, TAG, None) for x in operands]
@@ -100,6 +128,21 @@ class BranchMode(AttentionMode):
             self._follow_sum(way, name, operands, result)
         else:
             setattr(result, TAG, (way, "statistic"))
+
+    def _origin(self, x: Any) -> _Origin | None:
+        found: _Origin | None = getattr(x, ORIGIN, None)
+        return found if found is not None and found.block == self._block else None
+
+    def _note_origin(self, name: str, operands: list[Tensor], result: Tensor) -> None:
+        """Number a result, as long as attention may still be computed from it; a view is the tensor itself."""
+        if name in KEEPS:
+            if operands and (origin := self._origin(operands[0])) is not None:
+                setattr(result, ORIGIN, origin)
+        elif not self.ways:
+            known = [origin for x in operands if (origin := self._origin(x)) is not None]
+            self._numbered += 1
+            own = frozenset({self._numbered}).union(*(origin.made_from for origin in known))
+            setattr(result, ORIGIN, _Origin(block=self._block, number=self._numbered, made_from=own))
 
     def _follow_stream(self, name: str, args: Any, kwargs: Any, x: Tensor, result: Tensor) -> None:
         way = getattr(x, STREAM, None)
@@ -166,7 +209,9 @@ class BranchMode(AttentionMode):
     def _meet(self, way: _Way, value: Tensor, other: Tensor, result: Tensor) -> None:
         """The branch is added to something: the stream, or another branch that runs beside it."""
         way.value = value
-        if way.product.kind == "cross" or self._is_block_input(other):
+        origin = self._origin(other)
+        is_read = origin is not None and origin.number in way.reads
+        if way.product.kind == "cross" or is_read or self._is_block_input(other):
             way.residual, way.total = other, result
             setattr(result, STREAM, way)
         else:

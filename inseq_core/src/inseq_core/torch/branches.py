@@ -64,8 +64,7 @@ def _following(
 
         def before(leaf: int) -> Callable[..., None]:
             def hook(_module: nn.Module, args: Any, kwargs: Any) -> None:
-                mode.block_input = tree_leaves((args, kwargs))[leaf] if leaf >= 0 else None
-                mode.ways = []
+                mode.begin(tree_leaves((args, kwargs))[leaf] if leaf >= 0 else None)
 
             return hook
 

@@ -17,7 +17,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from inseq_core.errors import CapabilityError, SelfCheckError
+from inseq_core.errors import CapabilityError
 from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass
 from inseq_core.torch.attention_map import AttentionMap, attention_map, block_map, watching_attention
@@ -114,11 +114,17 @@ def row_attention(ctx: TorchContext) -> list[LayerWeights]:
 
 
 def hidden_of(output: Any) -> Tensor:
-    """The hidden states among what a block takes or gives: it, or its first entry."""
+    """The hidden states among what a block takes or gives: it, or its first entry.
+
+    Raises:
+        CapabilityError: there is no one state for each position (some models pass several streams on).
+    """
     first = output if isinstance(output, Tensor) else output[0]
     if not isinstance(first, Tensor) or first.dim() != 3:
-        raise SelfCheckError(
-            f"A block gave {type(first).__name__} where hidden states (B, L, D) were expected."
+        shape = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
+        raise CapabilityError(
+            f"A block gives {shape} where one state for each position (B, L, D) is needed.\n"
+            "  Use attention, attention_rollout, alti, a gradient or a removal method."
         )
     return first
 
