@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support.removal_truth import linear_model
 
+from inseq_core.errors import ApproximationWarning
 from inseq_perturbation.reagent import Reagent, rank_of_target, softmax
 
 FEW = {"max_probe_steps": 40, "num_probes": 4}
@@ -104,3 +105,13 @@ def test_what_stood_in_for_the_tokens_is_said_in_the_result():
     out = linear_model().attribute("the dog", method="reagent", replacements="vocabulary", **FEW)
 
     assert out.info.notes["removal"] == "replacements:vocabulary"
+
+
+def test_what_is_no_probability_is_spoken_of():
+    """A logit may fall by more than one, which the log-odds of a change cannot say."""
+    model = linear_model()
+
+    with pytest.warns(ApproximationWarning, match=r"'logit' for a probability, but it changed by up to"):
+        model.attribute(
+            "the dog", "the dog sees a", method="reagent", attributed_fn="logit", max_probe_steps=20
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -41,21 +42,21 @@ def between(low: float, high: float) -> Validator:
 
 
 def at_least(low: float) -> Validator:
-    """A number >= ``low``."""
+    """A finite number >= ``low``."""
 
     def check(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not _is_number(value) or not value >= low:
-            raise invalid(attribute.name, value, f"a number of at least {low:g}")
+        if not _is_number(value) or not low <= value < math.inf:
+            raise invalid(attribute.name, value, f"a finite number of at least {low:g}")
 
     return check
 
 
 def above(low: float) -> Validator:
-    """A number > ``low``."""
+    """A finite number > ``low``."""
 
     def check(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not _is_number(value) or not value > low:
-            raise invalid(attribute.name, value, f"a number above {low:g}")
+        if not _is_number(value) or not low < value < math.inf:
+            raise invalid(attribute.name, value, f"a finite number above {low:g}")
 
     return check
 

@@ -8,6 +8,7 @@ Axes: M probes, N rounds, P versions, F features, R rows, S, L positions, K cand
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ from inseq_core.contracts.replacements import ORIGINS, replacement_pool
 from inseq_core.contracts.step_function import StepFunctionArgs
 from inseq_core.data.batch import BoolArray, EncodedText, IntArray
 from inseq_core.data.result import MethodOutput
-from inseq_core.errors import InvalidArgumentError
+from inseq_core.errors import ApproximationWarning, InvalidArgumentError
 from inseq_perturbation.parameters import between, one_of, whole
 from inseq_perturbation.versions import uniform_draws
 
@@ -91,6 +92,14 @@ class Reagent:
             run.look()
             if not run.is_open.any():
                 break
+        if run.largest_fall > 1.0:
+            warnings.warn(
+                f"reagent takes {ctx.request.attributed.name!r} for a probability, but it changed by up to"
+                f" {run.largest_fall:.3g}: changes beyond 1 count as 1.\n"
+                "  Use attributed_fn='probability', or another method.",
+                ApproximationWarning,
+                stacklevel=2,
+            )
         importance = softmax(np.where(ctx.seen_features[:, None], run.logits, -np.inf)).mean(axis=1)
         notes = {"removal": f"replacements:{self.replacements}", "versions": run.versions}
         return ctx.feature_output(
@@ -117,6 +126,7 @@ class ReagentRun:
         is_open: (R, M) probes that go on.
         rounds: (R, M) rounds that each took.
         versions, batches, looks: texts that were run, batches of rounds, looks at the stopping condition.
+        largest_fall: largest change of a score, in either direction.
     """
 
     method: Reagent
@@ -129,6 +139,7 @@ class ReagentRun:
     versions: int = 0
     batches: int = 0
     looks: int = 0
+    largest_fall: float = 0.0
 
     @classmethod
     def of(cls, method: Reagent, ctx: AttributionContext) -> ReagentRun:
@@ -166,7 +177,9 @@ class ReagentRun:
             texts = [self.version(r, c) for r, c in zip(replaced, choice, strict=True)]
             scores = self.ctx.version_scores([self.ctx.batch.texts[0], *texts])
             self.versions += some
-            fall = np.clip(scores[:1] - scores[1:], -STEEPEST, STEEPEST)  # (N·M, R)
+            fall = scores[:1] - scores[1:]  # (N·M, R)
+            self.largest_fall = max(self.largest_fall, float(np.abs(fall).max(initial=0.0)))
+            fall = np.clip(fall, -STEEPEST, STEEPEST)
             gain = np.log1p(fall) - np.log1p(-fall)  # log-odds of (fall + 1) / 2
             signed = np.where(replaced, 1.0, -1.0)  # (N·M, F)
             by_round = (gain.T[:, :, None] * signed[None]).reshape(len(gain.T), -1, probes, signed.shape[1])
