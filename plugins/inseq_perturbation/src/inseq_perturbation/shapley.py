@@ -23,7 +23,7 @@ from inseq_perturbation.versions import all_subsets, uniform_draws
 EXACT_FEATURES = 12
 """Features up to which all subsets are run: 4,096 versions."""
 
-FIRST_LOOK = 4
+FIRST_LOOK = 8
 """Samples before which no standard error is believed."""
 
 
