@@ -71,6 +71,14 @@ class StepShapeError(StepFunctionError):
     """A step function that did not return one number per attributed step."""
 
 
+class MethodFailedError(InseqError, RuntimeError):
+    """A method that raised an error of its own."""
+
+
+class AggregatorFailedError(InseqError, RuntimeError):
+    """An aggregator that raised an error of its own."""
+
+
 class MethodOutputError(InseqError, ValueError):
     """A method that returned something else than its contract says."""
 

@@ -11,7 +11,12 @@ from support.results import decoder_only, encoder_decoder, output_of
 from inseq_core.aggregate import AggregatorPipeline, ContiguousSpanAggregator, SubwordAggregator
 from inseq_core.aggregate.scores import SequenceAttributionAggregator
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput
-from inseq_core.errors import InvalidArgumentError, UnknownArgumentError, UnknownNameError
+from inseq_core.errors import (
+    AggregatorFailedError,
+    InvalidArgumentError,
+    UnknownArgumentError,
+    UnknownNameError,
+)
 from inseq_core.hooks import aggregation_functions, aggregators
 
 
@@ -162,6 +167,25 @@ def test_an_aggregator_that_returns_something_else_is_named():
 
     with pytest.raises(InvalidArgumentError, match="Forgetful"):
         encoder_decoder().aggregate([Forgetful(), "scores"])
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (lambda given: 1 / 0, "ZeroDivisionError"),
+        (lambda given: given.source_attributions.fill(0), "read-only"),
+    ],
+)
+def test_an_aggregator_that_fails_is_named_with_its_module(body, said):
+    """In a chain of five, a division by zero could be anyone's."""
+
+    @attrs.frozen
+    class Unlucky:
+        def aggregate(self, attribution):
+            return body(attribution)
+
+    with pytest.raises(AggregatorFailedError, match=rf"Unlucky.* of {__name__} failed: .*{said}"):
+        encoder_decoder().aggregate([Unlucky(), "scores"])
 
 
 @pytest.mark.parametrize("aggregator", [None, "subwords", ["mean"], ["spans", "vnorm"]])

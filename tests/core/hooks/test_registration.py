@@ -11,14 +11,16 @@ import inseq
 import inseq_core as ic
 from inseq_core.aggregate import plugin as aggregate_plugin
 from inseq_core.errors import AlreadyRegisteredError, InseqError, InvalidArgumentError, UnknownArgumentError
-from inseq_core.hooks import PluginHost, get_host, use_host
+from inseq_core.hooks import PluginHost, Provenance, get_host, use_host
 from inseq_core.hooks.registration import unregister
 
 
 @pytest.fixture(autouse=True)
 def host():
-    """A host without plugins, so that names are free and nothing stays."""
+    """A host that has aggregators alone, so that names are free and nothing stays."""
     with use_host(PluginHost(entry_points=[])) as host:
+        source = Provenance(plugin="aggregate", distribution="inseq-core", version="1")
+        host.register_plugin(aggregate_plugin, source)
         yield host
 
 
@@ -42,9 +44,6 @@ class WordOrder:
 
 def test_a_step_function_is_listed_and_loaded(host):
     """What the documentation's example does."""
-    host.register_plugin(
-        aggregate_plugin, ic.hooks.Provenance(plugin="aggregate", distribution="inseq-core", version="1")
-    )
     inseq.register_step_function(my_score, "my_score", aggregate_map={"spans": "prod"})
 
     spec = host.step_functions.get("my_score").spec
@@ -66,13 +65,29 @@ def test_a_step_function_is_listed_and_loaded(host):
 )
 def test_an_aggregate_map_of_things_that_there_are_not_is_refused_at_once(host, wrong, said):
     """It failed at an ``aggregate`` hours later, or never had an effect."""
-    host.register_plugin(
-        aggregate_plugin, ic.hooks.Provenance(plugin="aggregate", distribution="inseq-core", version="1")
-    )
     with pytest.raises(InseqError, match=re.escape(said)):
         inseq.register_step_function(my_score, "my_score", aggregate_map=wrong)
 
     assert not host.step_functions.names()
+
+
+def test_a_method_reduced_by_what_there_is_not_is_refused_at_once(host):
+    """The first ``show()`` would have said so, after the work."""
+    with pytest.raises(InseqError, match="default_aggregation: No aggregation function named 'nope'"):
+        inseq.register_attribution_method(WordOrder, trailing_axes=("layer",), default_aggregation=("nope",))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a,b", "../a", "-a", "a:b", "\x1b[31m", "a\n", "<b>", "'a'"])
+def test_a_name_that_cannot_be_typed_or_shown_is_refused(host, name):
+    """Names are typed in terminals, and stand in tables, pages and files."""
+    with pytest.raises(InvalidArgumentError, match="one word of letters"):
+        inseq.register_step_function(my_score, name)
+
+
+@pytest.mark.parametrize("name", ["gini", "naïve", "top-p", "p99.9", "acme/gini", "2x"])
+def test_other_names_are_taken(host, name):
+    """Hyphens, dots and letters of any alphabet are."""
+    assert inseq.register_step_function(my_score, name).name == name
 
 
 def test_a_function_without_docstring_gets_a_summary(host):

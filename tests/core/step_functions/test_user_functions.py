@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import inseq_core as ic
 from inseq_core import errors
-from inseq_core.hooks import get_host, step_functions
+from inseq_core.hooks import PluginHost, Provenance, get_host, step_functions, use_host
 from inseq_core.hooks.registration import register_step_function
 from inseq_core.run.request import find_function
 
@@ -262,3 +263,28 @@ def test_a_function_may_label_and_annotate_results(lm, register):
 
     assert str(explained[0].target[3]) == "first token" and explained.info.notes["word"] == "noted"
     assert str(shown[0].target[3]) != "first token" and shown.info.notes["word"] == "noted"
+
+
+def test_an_error_names_the_plugin_that_the_function_is_from(lm):
+    """Whoever installed three packages has to know whom to write to."""
+
+    class Plugin:
+        @ic.hookimpl
+        def inseq_step_functions(self):
+            for name, function in (("short", lambda args: args.logits[:1, 0]), ("bad", lambda args: 1 / 0)):
+                yield ic.StepFunctionSpec(name=name, function=function, summary="Broken.")
+            yield ic.StepFunctionSpec(
+                name="lost", function=len, summary="Merged by nothing.", aggregate_map={"spans": "nope"}
+            )
+
+    host = PluginHost()
+    host.register_plugin(Plugin(), Provenance(plugin="acme", distribution="acme-inseq", version="1.0"))
+    with use_host(host):
+        for name, error in (("short", errors.StepShapeError), ("bad", errors.StepFunctionError)):
+            with pytest.raises(error, match=r"from acme-inseq 1\.0 \(plugin 'acme'\)"):
+                scores(lm, name)
+        with pytest.raises(
+            errors.StepFunctionError, match=r"'lost' of acme-inseq 1\.0 .* by 'nope': No aggreg"
+        ):
+            scores(lm, "lost")
+        assert scores(lm, "probability")

@@ -13,7 +13,14 @@ import attrs
 
 from inseq_core.aggregate.scores import SequenceAttributionAggregator, weighted
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput
-from inseq_core.errors import InvalidArgumentError, invalid, unknown_argument, unknown_name
+from inseq_core.errors import (
+    AggregatorFailedError,
+    InseqError,
+    InvalidArgumentError,
+    invalid,
+    unknown_argument,
+    unknown_name,
+)
 
 Parameters = Mapping[str, Any]
 
@@ -117,17 +124,38 @@ class AggregatorPipeline:
     ) -> FeatureAttributionSequenceOutput:
         """Every aggregator applied, in order."""
         for aggregator in self.bound(parameters):
-            attribution = aggregator.aggregate(attribution)
-            if not isinstance(attribution, FeatureAttributionSequenceOutput):
-                raise InvalidArgumentError(
-                    f"Aggregator {aggregator!r} returned a {type(attribution).__name__}: expected a"
-                    " FeatureAttributionSequenceOutput."
-                )
+            attribution = _applied(aggregator, attribution)
         return attribution
 
     def __repr__(self) -> str:
         """``Aggregation: subwords(aggregate_fn='sum') → scores(aggregate_fn='vnorm')``."""
         return f"Aggregation: {' → '.join(map(repr, self.stages)) or 'none'}"
+
+
+def _applied(
+    aggregator: Any, attribution: FeatureAttributionSequenceOutput
+) -> FeatureAttributionSequenceOutput:
+    """What an aggregator makes of an attribution.
+
+    Raises:
+        AggregatorFailedError: it raised an error that is none of ours.
+        InvalidArgumentError: it gave something that is no attribution.
+    """
+    whose = f"Aggregator {aggregator!r} of {type(aggregator).__module__}"
+    try:
+        made = aggregator.aggregate(attribution)
+    except (InseqError, MemoryError):
+        raise
+    except Exception as error:
+        raise AggregatorFailedError(
+            f"{whose} failed: {type(error).__name__}: {error}\n"
+            "  It is given a frozen attribution, whose arrays cannot be written to, and returns a new one."
+        ) from error
+    if not isinstance(made, FeatureAttributionSequenceOutput):
+        raise InvalidArgumentError(
+            f"{whose} returned a {type(made).__name__}: expected a FeatureAttributionSequenceOutput."
+        )
+    return made
 
 
 def aggregate(

@@ -209,6 +209,7 @@ class BoundStepFunction:
         aggregate_map: aggregator -> aggregation function for its values.
         rowwise: see ``StepFunctionSpec``.
         differentiable: gradient methods may explain it.
+        origin: the plugin that it is from, in words; "" for functions of this session.
     """
 
     name: str
@@ -218,6 +219,12 @@ class BoundStepFunction:
     rowwise: bool | None = None
     differentiable: bool = True
     spec: StepFunctionSpec | None = None
+    origin: str = ""
+
+    @property
+    def _whence(self) -> str:
+        """The last line of an error that is the function's own."""
+        return f"\n  The function is from {self.origin}." if self.origin else ""
 
     @functools.cached_property
     def takes_args_record(self) -> bool:
@@ -282,13 +289,13 @@ class BoundStepFunction:
                 raise
             raise StepFunctionError(
                 f"step function {self.name!r} failed: {type(error).__name__}: {error}\n"
-                "  It is given arrays of one row a step, which it must not change in place."
+                f"  It is given arrays of one row a step, which it must not change in place.{self._whence}"
             ) from error
         if _version(logits) != version:
             raise StepFunctionError(
                 f"step function {self.name!r} changed the model's logits in place, which other functions "
                 f"read too.\n"
-                "  Work on a copy: logits.clone()."
+                f"  Work on a copy: logits.clone().{self._whence}"
             )
         return self._checked(values, len(args.grid))
 
@@ -301,12 +308,12 @@ class BoundStepFunction:
         if not hasattr(values, "shape"):
             raise StepShapeError(
                 f"step function {self.name!r} returned {type(values).__name__}, expected an array of shape "
-                f"({n_rows},): one value per attributed step."
+                f"({n_rows},): one value per attributed step.{self._whence}"
             )
         if tuple(values.shape) != (n_rows,):
             raise StepShapeError(
                 f"step function {self.name!r} returned shape {tuple(values.shape)}, expected ({n_rows},): "
-                "one value per attributed step."
+                f"one value per attributed step.{self._whence}"
             )
         xp = array_namespace(values)
         if xp.isdtype(values.dtype, "real floating"):
@@ -315,6 +322,7 @@ class BoundStepFunction:
             return xp.astype(values, xp.float32)
         raise StepShapeError(
             f"step function {self.name!r} returned values of type {values.dtype}, expected real numbers."
+            f"{self._whence}"
         )
 
 

@@ -157,6 +157,7 @@ def _padded(rows: Sequence[IntArray], pad_id: int) -> IntArray:
     padded = np.full((len(rows), width), pad_id, dtype=np.int64)
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row
+    padded.setflags(write=False)  # step scores and other chunks read the same ids
     return padded
 
 
@@ -165,4 +166,5 @@ def _mask(rows: Sequence[tuple[int, BoolArray | None]]) -> BoolArray:
     mask = np.zeros((len(rows), width), dtype=np.bool_)
     for i, (length, kept) in enumerate(rows):
         mask[i, :length] = True if kept is None else kept
+    mask.setflags(write=False)
     return mask

@@ -84,6 +84,7 @@ def register_attribution_method(
     Raises:
         AlreadyRegisteredError: the id is taken.
         InvalidArgumentError: the class has no ``attribute``, or a field has a wrong value.
+        UnknownNameError: ``default_aggregation`` names a function that nothing provides.
     """
     if inspect.isclass(method) and not callable(getattr(method, "attribute", None)):
         raise InvalidArgumentError(
@@ -91,6 +92,9 @@ def register_attribution_method(
             "  Give it one that returns ctx.output(...)."
         )
     spec = _spec(MethodSpec, "register_attribution_method()", method, identifier, fields)
+    for name in spec.default_aggregation:
+        if name not in get_host().aggregation_functions:
+            raise UnknownNameError(f"default_aggregation: {get_host().aggregation_functions.unknown(name)}")
     return get_host().methods.register(spec, overwrite=overwrite)
 
 

@@ -37,6 +37,9 @@ class Capability(enum.Enum):
 Need = Capability
 
 
+_IDENTIFIER = re.compile(r"\w[\w.+@/-]*")
+
+
 def _refuse(instance: Any, field: str, value: object, expected: str) -> InvalidArgumentError:
     name = getattr(instance, "name", None)
     owner = f"{type(instance).__name__} {name!r}" if isinstance(name, str) else type(instance).__name__
@@ -44,8 +47,8 @@ def _refuse(instance: Any, field: str, value: object, expected: str) -> InvalidA
 
 
 def _identifier(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
-    if not isinstance(value, str) or not value or value.startswith("-") or re.search(r"[\s,]", value):
-        raise _refuse(instance, attribute.name, value, "one word, without spaces or commas")
+    if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
+        raise _refuse(instance, attribute.name, value, "one word of letters, digits and _ - . + @ /")
 
 
 def _sentence(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:

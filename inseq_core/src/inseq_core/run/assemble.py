@@ -119,10 +119,16 @@ class Ledger:
             values = getattr(output, side)
             if values is not None:
                 values = self.request.adapter.to_numpy(values)
+                if values.dtype.kind not in "fiub":
+                    raise self._wrong(f"gave {side} scores of type {values.dtype}, expected real numbers")
                 visible = ctx.visible(side)
                 is_finite = np.isfinite(values).all(axis=tuple(range(2, values.ndim))) | ~visible
                 check_finite(
-                    self.request, rows, f"The {side} attribution of {self._name!r}", is_finite.all(axis=1)
+                    self.request,
+                    rows,
+                    f"The {side} attribution of {self._name!r}",
+                    is_finite.all(axis=1),
+                    self._whence(),
                 )
                 sides[side] = self._reduce(values).astype(np.float32, copy=False)
         for sequence, chosen in rows.by_sequence():
@@ -154,6 +160,15 @@ class Ledger:
         return MethodOutputError(
             f"The method {self._name!r} ({self.request.method.entry.provenance}) {problem}.\n"
             "  This is a defect of the method: tell its authors, or run its conformance checks."
+        )
+
+    def _whence(self) -> str | None:
+        """Where NaN come from that neither precision nor the attributed function explains."""
+        if self.request.profile.dtype not in ("float32", "float64"):
+            return None
+        return (
+            f"What is explained is finite there, in {self.request.profile.dtype}: it comes from the method "
+            f"({self.request.method.entry.provenance}), or from the gradients of the model."
         )
 
     def _check(self, rows: RowSet, ctx: AttributionContext, output: MethodOutput) -> None:

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from inseq_core.contracts.context import ContextRequest
+from inseq_core.contracts.context import AttributionContext, ContextRequest
 from inseq_core.contracts.memory import in_parts, middle
 from inseq_core.contracts.removal import RemovalWay
 from inseq_core.data.batch import EncodedText, IntArray
 from inseq_core.data.output import FeatureAttributionOutput
-from inseq_core.errors import ApproximationWarning, NonFiniteScoreError
+from inseq_core.errors import ApproximationWarning, InseqError, MethodFailedError, NonFiniteScoreError
 from inseq_core.hooks import get_host
 from inseq_core.run.assemble import Ledger
 from inseq_core.run.features import feature_set
@@ -106,7 +106,7 @@ def _attribute(rows: RowSet, ledger: Ledger, advance: Advance) -> None:
         part = rows.take(chosen)
         _LOG.debug("%d steps of %d texts, prefix %d", len(part), len(part.batch), part.grid.prefix_length)
         ctx = adapter.context(_context(part, ledger))
-        output = request.method.instance.attribute(ctx)
+        output = _output(request, ctx)
         try:
             ledger.put(part, ctx, output)
         except NonFiniteScoreError:
@@ -119,6 +119,26 @@ def _attribute(rows: RowSet, ledger: Ledger, advance: Advance) -> None:
 
     for _ in in_parts(adapter, adapter.plan(rows.batch, rows.grid, spec), run, cut):
         continue
+
+
+def _output(request: AttributeRequest, ctx: AttributionContext) -> Any:
+    """What the method gives.
+
+    Raises:
+        MethodFailedError: it raised an error that is none of ours; memory that ran out is left to the planner.
+    """
+    try:
+        return request.method.instance.attribute(ctx)
+    except (InseqError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:  # sys.exit() ends the method, not the program
+        if isinstance(error, Exception) and request.adapter.is_out_of_memory(error):
+            raise
+        raise MethodFailedError(
+            f"The method {request.method.name!r} ({request.method.entry.provenance}) failed on "
+            f"{request.profile.name}: {type(error).__name__}: {error}\n"
+            "  If the model runs well with other methods, tell the authors of this one."
+        ) from error
 
 
 def _between_texts(rows: RowSet, chosen: IntArray) -> tuple[IntArray, IntArray] | None:

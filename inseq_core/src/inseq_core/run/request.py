@@ -20,6 +20,7 @@ from inseq_core.data.texts import InputText, as_inputs, as_texts
 from inseq_core.errors import (
     CapabilityError,
     InvalidArgumentError,
+    PluginError,
     StepFunctionError,
     UnknownArgumentError,
     invalid,
@@ -183,6 +184,7 @@ def build_request(
     forced = _forced_texts(inputs, generated_texts)
     entry, defaults = model.method_entry(method)
     check_capabilities(entry.spec, model.adapter)
+    _check_reductions(entry)
     dicts = {
         name: argument_dict(name, keywords.get(name))
         for name in ("attribution_args", "attributed_fn_args", "step_scores_args")
@@ -312,6 +314,16 @@ def check_capabilities(spec: MethodSpec, adapter: ModelAdapter) -> None:
         )
 
 
+def _check_reductions(entry: Entry[MethodSpec]) -> None:
+    """What the method's trailing axes are reduced by exists: found out before hours of work, not after them."""
+    for name in entry.spec.default_aggregation:
+        if name not in aggregation_functions():
+            raise PluginError(
+                f"The method {entry.name!r} ({entry.provenance}) is aggregated by {name!r}: "
+                f"{aggregation_functions().unknown(name)}"
+            )
+
+
 def find_function(function: str | Callable[..., Any]) -> BoundStepFunction:
     """A step function by its id, or any callable.
 
@@ -335,6 +347,7 @@ def find_function(function: str | Callable[..., Any]) -> BoundStepFunction:
             rowwise=spec.rowwise,
             differentiable=spec.differentiable,
             spec=spec,
+            origin="" if entry.provenance.is_session else str(entry.provenance),
         )
     if not callable(function):
         raise invalid("step function", function, "the id of a step function, or a function")
