@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 import inseq
+import inseq_core as ic
 from inseq_core import errors
 from inseq_core.hooks import ModelSpec, PluginHost, get_host, use_host
 from inseq_core.hooks.provenance import Provenance
@@ -142,3 +143,55 @@ def test_hooks_see_the_request_and_the_result_and_may_refuse(lm):
         with pytest.raises(errors.InvalidArgumentError, match="No cats"):
             lm.attribute("the cat", method="dummy")
     assert seen == ["dummy", 1]
+
+
+class BrokenPlugin:
+    """Everything that a plugin can get wrong between its spec and its first number."""
+
+    @ic.hookimpl
+    def inseq_models(self):
+        yield ic.ModelSpec(name="lost", location=lambda: 1 / 0, summary="Nowhere.", framework="toy")
+
+    @ic.hookimpl
+    def inseq_model_adapters(self):
+        for name, factory in (("raises", lambda model: 1 / 0), ("counts", lambda model: 3)):
+            yield ic.AdapterSpec(
+                name=name, factory=factory, summary="Broken.", capabilities={ic.Capability.SCORES}
+            )
+
+    @ic.hookimpl
+    def inseq_attribution_methods(self):
+        yield ic.MethodSpec(name="unmade", factory=lambda: {}["no"], summary="Raises when it is made.")
+        yield ic.MethodSpec(name="nothing", factory=lambda: None, summary="Makes nothing.")
+        yield ic.MethodSpec(
+            name="lost_sum",
+            factory=lambda: None,
+            summary="Reduced by nothing.",
+            default_aggregation=("nope",),
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        (("lost",), errors.PluginError, "does not say where it is: ZeroDivisionError"),
+        (("toy-lm", None, "raises"), errors.ModelLoadError, "failed to load 'toy-lm': ZeroDivisionError"),
+        (("toy-lm", None, "counts"), errors.PluginError, "loaded 'toy-lm' as int, which is no ModelAdapter"),
+        (("toy-lm", "unmade", "toy"), errors.PluginError, "cannot be made: KeyError: 'no'"),
+        (("toy-lm", "nothing", "toy"), errors.PluginError, r"is made as NoneType, which has no\nattribute"),
+    ],
+)
+def test_a_plugin_that_fails_on_the_way_to_a_model_is_named(arguments, error, said):
+    """And nobody else is the worse for it."""
+    host = PluginHost()
+    host.register_plugin(BrokenPlugin(), Provenance(plugin="acme", distribution="acme-inseq", version="1.0"))
+    with use_host(host):
+        host.adapters.register(toys.ADAPTER)
+        pattern = rf"acme-inseq 1\.0 \(plugin 'acme'\).*{said}".replace(r"\n", " ")
+        with pytest.raises(error, match=pattern):
+            inseq.load_model(*arguments)
+        model = inseq.load_model("toy-lm", "occlusion", framework="toy")
+        with pytest.raises(errors.PluginError, match=r"'lost_sum' \(acme-inseq.* aggregated by 'nope'"):
+            model.attribute("the dog", method="lost_sum", show_progress=False)
+
+        assert model.attribute("the dog", show_progress=False)

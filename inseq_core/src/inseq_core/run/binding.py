@@ -14,8 +14,17 @@ from typing import Any
 import attrs
 import numpy as np
 
-from inseq_core.errors import InseqError, InvalidArgumentError, invalid, listed, unknown_argument
+from inseq_core.errors import (
+    InseqError,
+    InvalidArgumentError,
+    PluginError,
+    invalid,
+    listed,
+    unknown_argument,
+)
+from inseq_core.hooks import Entry
 from inseq_core.hooks.parameters import Parameter, parameters_of
+from inseq_core.hooks.specs import MethodSpec
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -129,6 +138,30 @@ def construct(owner: str, factory: Callable[..., Any], arguments: Mapping[str, A
 
 
 _TYPES: Mapping[type, str] = {bool: "True or False", int: "an integer", str: "a text", dict: "a dict"}
+
+
+def made_method(entry: Entry[MethodSpec], arguments: Mapping[str, Any]) -> Any:
+    """A method with its parameters filled in.
+
+    Raises:
+        InvalidArgumentError: it refuses a value.
+        PluginError: it fails otherwise, or is no method.
+    """
+    try:
+        made = construct(f"method {entry.name!r}", entry.load(), arguments)
+    except (InseqError, MemoryError):
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"The method {entry.name!r} ({entry.provenance}) cannot be made: {type(error).__name__}: {error}\n"
+            "  This is a defect of the method: tell its authors, or run its conformance checks."
+        ) from error
+    if not callable(getattr(made, "attribute", None)):
+        raise PluginError(
+            f"The method {entry.name!r} ({entry.provenance}) is made as {type(made).__name__}, which has no "
+            "attribute(ctx).\n  This is a defect of the method: tell its authors, or run its conformance checks."
+        )
+    return made
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ Names and arguments are checked before anything is loaded.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -14,16 +14,18 @@ import attrs
 from inseq_core.contracts.adapter import ModelAdapter
 from inseq_core.errors import (
     CapabilityError,
+    InseqError,
     MissingPackageError,
     ModelLoadError,
+    PluginError,
     closest,
     invalid,
     listed,
 )
 from inseq_core.hooks import Entry, adapters, get_host, methods, models
 from inseq_core.hooks.known import KNOWN
-from inseq_core.hooks.specs import AdapterSpec, MethodSpec
-from inseq_core.run.binding import Taker, construct, share_out
+from inseq_core.hooks.specs import AdapterSpec, MethodSpec, ModelSpec
+from inseq_core.run.binding import Taker, made_method, share_out
 
 WHERE = "load_model()"
 OWN = ("model", "attribution_method", "framework")
@@ -40,13 +42,13 @@ def load_adapter(
     loader = attrs.evolve(loader, parameters=tuple(p for p in loader.parameters if p.name != first))
     if method is None:
         (options,) = share_out(WHERE, keywords, [loader], OWN)
-        return _loaded(load, model, location, options), {}
+        return _loaded(entry, model, location, options), {}
     chosen = _fitting_method(method, entry)
     options, arguments = share_out(WHERE, keywords, [loader, optional_taker(chosen)], OWN)
     taker = Taker.of(f"method {chosen.name!r}", chosen.load(), "", {})
     if all(p.name in arguments for p in taker.parameters if p.is_required):
-        construct(taker.owner, chosen.load(), arguments)
-    return _loaded(load, model, location, options), arguments
+        made_method(chosen, arguments)
+    return _loaded(entry, model, location, options), arguments
 
 
 def optional_taker(method: Entry[MethodSpec]) -> Taker:
@@ -77,7 +79,7 @@ def _find_framework(model: Any, framework: str | None) -> tuple[Any, Entry[Adapt
     if isinstance(model, str) and model in models():
         carried = models().get(model)
         framework = framework or carried.spec.framework
-        location = carried.load()()
+        location = _location(carried)
     if framework is not None:
         return location, adapters().get(framework)
     names = adapters().names()
@@ -96,14 +98,54 @@ def _find_framework(model: Any, framework: str | None) -> tuple[Any, Entry[Adapt
     return location, adapters().get(chosen)
 
 
-def _loaded(
-    load: Callable[..., ModelAdapter], model: Any, location: Any, options: Mapping[str, Any]
-) -> ModelAdapter:
-    """The adapter; a model that is not found may be a slip of a carried one's id."""
+def _location(carried: Entry[ModelSpec]) -> Any:
+    """What the framework loads.
+
+    Raises:
+        PluginError: the plugin that carries the model failed to say it.
+    """
     try:
-        return load(location, **options)
+        return carried.load()()
+    except InseqError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"The model {carried.name!r} of {carried.provenance} does not say where it is: "
+            f"{type(error).__name__}: {error}\n  Reinstall the package that provides it, or tell its authors."
+        ) from error
+
+
+def _loaded(
+    framework: Entry[AdapterSpec], model: Any, location: Any, options: Mapping[str, Any]
+) -> ModelAdapter:
+    """The adapter; a model that is not found may be a slip of a carried one's id.
+
+    Raises:
+        ModelLoadError: the framework failed, also with an error of its own.
+        PluginError: what it gave is no adapter.
+    """
+    try:
+        adapter = framework.load()(location, **options)
+        if not isinstance(adapter, ModelAdapter):
+            raise PluginError(
+                f"The framework {framework.name!r} ({framework.provenance}) loaded {model!r} as "
+                f"{type(adapter).__name__}, which is no ModelAdapter.\n  Tell its authors."
+            )
+        return adapter
     except ModelLoadError as error:
         guess = closest(model, models().names()) if isinstance(model, str) else None
         if guess is None or guess == model:
             raise
         raise ModelLoadError(f"{error}\n  Did you mean {guess!r}, which is installed?") from error
+    except (InseqError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelLoadError(
+            f"The framework {framework.name!r} ({framework.provenance}) failed to load {_shown(model)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _shown(model: Any) -> str:
+    """An id or a folder as it is, of an object its class."""
+    return repr(model) if isinstance(model, str) else f"a {type(model).__name__}"

@@ -28,7 +28,7 @@ from inseq_core.errors import (
 )
 from inseq_core.hooks import Entry, aggregation_functions, methods, resolve, step_functions
 from inseq_core.hooks.specs import Capability, MethodSpec, StepFunctionSpec
-from inseq_core.run.binding import Taker, argument_dict, construct, share_out
+from inseq_core.run.binding import Taker, argument_dict, made_method, share_out
 from inseq_core.run.features import check_baseline, check_spans
 from inseq_core.run.options import Options
 from inseq_core.run.positions import check_pieces, check_positions
@@ -223,7 +223,7 @@ def build_request(
         raise UnknownArgumentError(
             f"{error}\n  Arguments of the model's generation go into generation_args={{…}}."
         ) from error
-    instance = construct(f"method {entry.name!r}", factory, shares[0])
+    instance = made_method(entry, shares[0])
     starts, ends = options.attr_pos_start, options.attr_pos_end
     if isinstance(options.steps, tuple):
         if starts is not None or ends is not None:
