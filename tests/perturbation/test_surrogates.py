@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import Lasso, Ridge
 from support.removal_truth import linear_model
 
-from inseq_core.errors import InvalidArgumentError
+from inseq_core.errors import InvalidArgumentError, NonFiniteScoreError
 from inseq_perturbation.context_cite import scaled
 from inseq_perturbation.kernel_shap import kernel, shapley_regression
 from inseq_perturbation.lime import Lime
@@ -230,3 +230,19 @@ def test_bad_arguments_are_refused_before_the_model_does_anything(method, argume
     with pytest.raises((InvalidArgumentError, ValueError), match=said):
         model.attribute("the dog", method=method, **arguments)
     assert model.adapter.passes == []
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [("lime", {"surrogate": "lasso"}), ("lime", {}), ("context_cite", {}), ("kernel_shap", {})],
+)
+def test_scores_that_are_not_finite_are_not_taken_for_constant_ones(method, arguments):
+    """A score that never varies has no effects; one that cannot be computed is an error, not an effect of zero."""
+
+    def undefined(attribution_model, forward_output, target_ids, **_):
+        return attribution_model.output2logits(forward_output)[:, 0] * np.nan
+
+    with pytest.raises(NonFiniteScoreError, match="'undefined' is NaN or infinite"):
+        linear_model().attribute(
+            "the dog", "the dog sees", method=method, attributed_fn=undefined, **arguments
+        )

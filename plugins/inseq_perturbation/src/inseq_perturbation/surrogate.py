@@ -52,6 +52,7 @@ def lasso(x: np.ndarray, y: np.ndarray, weights: np.ndarray, alpha: float) -> Li
     """Minimise Σ w (y − b − x·c)² / 2 Σ w + alpha s |c|₁, with s the weighted standard deviation of each y.
 
     alpha therefore has no unit: what it cuts away depends on shares of the variation, not on its size.
+    Of a y that is not finite everywhere all coefficients are NaN.
 
     Args:
         x: (P, F). y: (P, R). weights: (P,) >= 0. alpha: > 0.
@@ -62,7 +63,7 @@ def lasso(x: np.ndarray, y: np.ndarray, weights: np.ndarray, alpha: float) -> Li
     total = max(float(weights.sum()), np.finfo(np.float64).tiny)
     centre_x, centre_y = _centred(x, y, weights / total * len(x))
     spread = np.sqrt((centre_y**2).mean(axis=0))
-    coefficients = np.zeros((x.shape[1], y.shape[1]))
+    coefficients = np.where(np.isfinite(spread), 0.0, np.full((x.shape[1], 1), np.nan))
     varies = spread > _noise(y)
     if varies.any() and x.shape[1]:
         gram = np.ascontiguousarray(centre_x.T @ centre_x)
