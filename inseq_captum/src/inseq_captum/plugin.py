@@ -142,6 +142,7 @@ def inseq_attribution_methods() -> Iterator[ic.MethodSpec]:
         needs=GRADIENTS,
         trailing_axes=("hidden",),
         default_aggregation=("vnorm",),
+        one_sided=True,
         deterministic=False,
         passes="those of the class, for each step",
         when="To run a class that has no method of its own here, or to compare: it is the slow, literal way.",
