@@ -9,6 +9,7 @@ plain derivative remains: ``Coverage`` counts it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,11 +19,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_iter, tree_map
 
-from inseq_propagation.functions import RULES
+from inseq_propagation.functions import RULES, Reading
 from inseq_propagation.rules import RuleSet, halves
 
 PAIRED = "_inseq_paired"
 VARIES = "_inseq_varies"
+NARROW = (torch.float16, torch.bfloat16)
 
 RESHAPES = frozenset({
     Tensor.view, Tensor.reshape, torch.reshape, Tensor.flatten, torch.flatten, Tensor.unflatten,
@@ -117,7 +119,7 @@ class RuleMode(TorchFunctionMode):
         paired = all(is_paired(x) for x in varying)
         rule = RULES.get(func) if torch.is_grad_enabled() else None
         if rule is not None and paired:
-            result = rule(self.rules, func, args, kwargs, varies)
+            result = self._ruled(rule, func, args, kwargs)
             if result is not None:
                 self._count(self.coverage.ruled, func)
                 return _tagged(result, True)
@@ -126,6 +128,20 @@ class RuleMode(TorchFunctionMode):
         result = func(*args, **kwargs)
         keeps = func in RESTORES or (paired and keeps_pairs(func, args, kwargs, varying, result))
         return _tagged(result, keeps)
+
+    def _ruled(
+        self, rule: Reading, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Tensor | None:
+        """A function under its rule, in float32 or better: quotients of differences have no digits to lose."""
+        tensors = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor) and x.is_floating_point()]
+        if not any(x.dtype in NARROW for x in tensors if varies(x)):
+            return rule(self.rules, func, args, kwargs, varies)
+        narrow = kwargs.get("dtype") or functools.reduce(
+            torch.promote_types, [x.dtype for x in tensors if x.dim() or varies(x)]
+        )
+        wide_args, wide_kwargs = tree_map(_widened, (args, kwargs))
+        result = rule(self.rules, func, wide_args, wide_kwargs, varies)
+        return None if result is None else result.to(narrow)
 
     def _through_custom(self, x: Any) -> Any:
         """The result of a custom ``autograd.Function`` of one tensor (BLOOM's GELU) under the elementwise
@@ -152,14 +168,26 @@ class RuleMode(TorchFunctionMode):
         table[name] = table.get(name, 0) + 1
 
 
+def _widened(x: Any) -> Any:
+    """A tensor of a narrow type in float32, followed as before."""
+    if not isinstance(x, Tensor) or x.dtype not in NARROW:
+        return x
+    wide = x.float()
+    for tag in (VARIES, PAIRED):
+        setattr(wide, tag, getattr(x, tag, False))
+    return wide
+
+
 def _is_custom(x: Tensor) -> bool:
     """Whether a tensor comes straight out of a custom ``autograd.Function``."""
     return isinstance(x.grad_fn, torch.autograd.function.BackwardCFunction)
 
 
 def _tagged(result: Any, paired: bool) -> Any:
+    """What a function of varying tensors gave, followed; no gradient runs through comparisons and indices."""
+
     def tag(x: Any) -> Any:
-        if isinstance(x, Tensor):
+        if isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex()):
             setattr(x, VARIES, True)
             setattr(x, PAIRED, paired)
         return x
