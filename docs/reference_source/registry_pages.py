@@ -113,7 +113,8 @@ def _result(spec: Any) -> str:
             ("deterministic", spec.deterministic),
         )
     ]
-    return f"{shape} for each input token and step{default}; {', '.join(facts)}"
+    function = "" if spec.uses_function else "; the same for every attributed function"
+    return f"{shape} for each input token and step{default}; {', '.join(facts)}{function}"
 
 
 def _frameworks(entry: Entry[Any]) -> list[str]:

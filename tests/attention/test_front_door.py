@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from support.hf_adapters import tiny_adapter
 from support.tiny_models import tiny_model
 
 import inseq
-from inseq_core.errors import CapabilityError, InvalidArgumentError
+from inseq_core.errors import CapabilityError, InvalidArgumentError, MeaningWarning
+from inseq_core.view.heading import heading
 
 METHODS = (
     "attention",
@@ -138,3 +141,22 @@ def test_attention_in_half_precision_is_that_of_the_model() -> None:
         rows.append(ctx.attentions()[0].weights.float())
 
     assert float((rows[0] - rows[1]).abs().max()) < 0.05
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_looks_inside_alone_says_that_the_function_changes_nothing(method: str) -> None:
+    """Attention is the same whatever is to be explained: nobody should read a contrast into it."""
+    model = loaded("llama")
+    depends = method == "grad_x_attention"
+    with nullcontext() if depends else pytest.warns(MeaningWarning, match="'entropy' changes nothing"):
+        other = call(model, method=method, attributed_fn="entropy")
+    plain = call(model, method=method)
+
+    same = [
+        np.array_equal(a.target_attributions, b.target_attributions, equal_nan=True)
+        for a, b in zip(other, plain, strict=True)
+    ]
+    assert same == [not depends] * 2
+    assert plain.info.notes.get("uses_function", True) is depends
+    words = heading(attrs.asdict(plain.info))
+    assert ("Explains" in dict(words.facts)) is depends

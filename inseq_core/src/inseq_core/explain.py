@@ -157,7 +157,8 @@ def _result_of(spec: MethodSpec) -> str:
         _yes(spec.additive, "additive"),
         _yes(spec.deterministic, "deterministic"),
     )
-    return f"{shape} for each input token and step{aggregated}; {', '.join(words)}"
+    function = "" if spec.uses_function else "; the same for every attributed function"
+    return f"{shape} for each input token and step{aggregated}; {', '.join(words)}{function}"
 
 
 def _frameworks_for(spec: MethodSpec) -> str:

@@ -139,6 +139,7 @@ class MethodSpec:
             ("captum:DeepLift" is captum with algorithm="DeepLift"); "" for methods without variants.
         all_steps: wants every step of a text in one context, instead of chunks of steps on their prefixes.
         sums_steps: can explain a sum of steps; False for methods that look at the position of each step.
+        uses_function: its scores depend on the attributed function; False for methods that only look inside.
         one_sided: scores the side that it looks at alone (that of a module, say), whichever is attributed.
         trial: arguments of a quick trial run, for the conformance kit and examples: where a parameter has no
             default, or the default takes long.
@@ -166,6 +167,7 @@ class MethodSpec:
     per_text: bool = attrs.field(default=False, validator=_flag)
     all_steps: bool = attrs.field(default=False, validator=_flag)
     sums_steps: bool = attrs.field(default=True, validator=_flag)
+    uses_function: bool = attrs.field(default=True, validator=_flag)
     one_sided: bool = attrs.field(default=False, validator=_flag)
     trial: Mapping[str, Any] = _trial()
     variants: str = attrs.field(default="", validator=_text)

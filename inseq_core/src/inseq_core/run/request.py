@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from inseq_core.aggregate.record import warn_of_meaning
 from inseq_core.contracts.adapter import EncodedInput, ModelAdapter, ModelProfile, TokenTexts
 from inseq_core.contracts.removal import RemovalWay
 from inseq_core.contracts.step_function import BoundStepFunction
@@ -248,6 +249,12 @@ def build_request(
         attribution_model=model,
     )
     check_request(request)
+    if attributed_fn is not None and not entry.spec.uses_function:
+        fitting = [e.name for e in methods().entries() if e.spec.uses_function]
+        warn_of_meaning(
+            f"{entry.name!r} looks inside the model and is the same for every attributed function:"
+            f" {attributed.name!r} changes nothing.\n  Methods that explain a function: {listed(fitting, 30)}."
+        )
     return request
 
 

@@ -134,6 +134,8 @@ def _info(
     notes = dict(ledger.notes)
     if request.adapter.notes:
         notes["model"] = list(request.adapter.notes)
+    if not spec.uses_function:
+        notes["uses_function"] = False
     if spec.per_text:
         notes["features"] = ledger.texts[0].features.kind if ledger.texts[0].features else "token"
         notes.setdefault("removal", str(options.removal or RemovalWay()))

@@ -23,6 +23,8 @@ _DETAILS = (
     ("attributed_fn_args", "Attributed function arguments"),
     ("step_scores", "Step scores"),
     ("baseline", "Baseline"),
+    ("features", "Features"),
+    ("removal", "Removal"),
     ("generation_args", "Generation arguments"),
     ("constrained_decoding", "Output was given"),
     ("reductions", "Reductions"),
@@ -35,6 +37,9 @@ _DETAILS = (
     ("warnings", "Warnings"),
     ("created", "Made"),
 )
+
+_NOTES = ("features", "removal")
+_INSIDE = "the model's state at the step"
 
 
 @attrs.frozen(kw_only=True)
@@ -56,10 +61,15 @@ def heading(info: Mapping[str, Any] | None) -> Heading:
     """The words for a result's info."""
     if not info:
         return Heading()
+    notes = info.get("notes")
+    notes = notes if isinstance(notes, Mapping) else {}
+    details = _named({**info, **{key: notes.get(key) for key in _NOTES}}, _DETAILS)
+    if notes.get("uses_function") is False:  # the method looked inside, whatever was to be explained
+        return Heading(facts=_named(info, _FACTS[:-1]), details=details, explains=_INSIDE)
     name = info.get("attributed_fn")
     return Heading(
         facts=_named(info, _FACTS),
-        details=_named(info, _DETAILS),
+        details=details,
         explains=visible(str(name)).replace("_", " ") if name else "the score of the step",
     )
 
