@@ -14,6 +14,7 @@ import torch
 from support.contexts import (
     context_of,
     of_row,
+    of_text,
     prefix_embeddings,
     prefix_gradients,
     prefix_score,
@@ -56,12 +57,7 @@ def literal(ctx: TorchContext, row: int, algorithm: type, **arguments: Any) -> l
 
 def baselines(ctx: TorchContext, row: int) -> tuple[torch.Tensor, ...]:
     """The baseline of one row's own text."""
-    found = ctx.baseline()
-    sequence, position = int(ctx.grid.sequence[row]), int(ctx.grid.position[row])
-    source = (
-        [] if found.source is None else [found.source[[sequence], : int(ctx.batch.source_lengths[sequence])]]
-    )
-    return (*source, found.target[[sequence], :position])
+    return tuple(of_text(ctx, ctx.baseline(), row))
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from support.plain_removal import blanked
 from support.tiny_models import ARCHITECTURES, ENCODER_DECODER, tiny_model
 
 from inseq_core.model import AttributionModel
@@ -131,18 +132,6 @@ def test_an_embedding_in_a_token_s_place_is_what_the_model_sees(name, removal, m
     model = loaded(name, monkeypatch)
     result = attributed(model, method="leave_one_out", removal=removal)
 
-    def blanked(side, position):
-        module = model.adapter.embedding_module(side)
-
-        def hook(_module, _args, output):
-            vocabulary = torch.arange(module.weight.shape[0])
-            every = module.forward(vocabulary)
-            output = output.clone()
-            output[:, position] = every.mean(0) if removal == "mean" else 0.0
-            return output
-
-        return module.register_forward_hook(hook)
-
     source, target, kept = ids_of(model, result)
     for k, s in enumerate(range(result.attr_pos_start, result.attr_pos_end)):
         full = logit(model, source, target[:s], target[s])
@@ -150,9 +139,8 @@ def test_an_embedding_in_a_token_s_place_is_what_the_model_sees(name, removal, m
             for j in range(len(ids or ())):
                 if kept[side][j]:
                     continue
-                handle = blanked(side, j)
-                without = logit(model, source, target[:s], target[s])
-                handle.remove()
+                with blanked(model.adapter.embedding_module(side), [j], removal):
+                    without = logit(model, source, target[:s], target[s])
                 found = (result.source_attributions if side == "source" else result.target_attributions)[j, k]
                 assert found == pytest.approx(full - without, rel=1e-5, abs=2e-6)
 

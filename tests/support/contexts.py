@@ -20,7 +20,7 @@ from inseq_core.contracts.context import ContextRequest
 from inseq_core.contracts.step_function import BoundStepFunction, StepCall, StepFunctionArgs
 from inseq_core.data.batch import EncodedText, TokenBatch
 from inseq_core.data.steps import StepGrid
-from inseq_core.torch import TorchAdapter, TorchContext
+from inseq_core.torch import InputTensors, TorchAdapter, TorchContext
 
 PAIR = (("The developer argued", " with the designer"), ("A dog and a cat were", " sleeping"))
 """Two texts of different lengths: a batch with padding."""
@@ -133,6 +133,15 @@ def of_row(ctx: TorchContext, source: Any, target: Any, row: int) -> list[np.nda
     lengths = ctx.batch.source_lengths, ctx.grid.position
     sides = [] if source is None else [np.asarray(source[row])[: lengths[0][ctx.grid.sequence[row]]]]
     return [*sides, *([] if target is None else [np.asarray(target[row])[: lengths[1][row]]])]
+
+
+def of_text(ctx: TorchContext, given: InputTensors, row: int) -> list[Tensor]:
+    """(1, S, D) and (1, L, D) of a whole batch's tensors that one row's own text and prefix have."""
+    sequence, position = int(ctx.grid.sequence[row]), int(ctx.grid.position[row])
+    source = (
+        [] if given.source is None else [given.source[[sequence], : int(ctx.batch.source_lengths[sequence])]]
+    )
+    return [*source, given.target[[sequence], :position]]
 
 
 def beyond_row(ctx: TorchContext, source: Any, target: Any, row: int) -> list[np.ndarray]:
