@@ -8,10 +8,13 @@ from typing import Any
 
 import attrs
 
-from inseq_core.errors import InseqError
+from inseq_core.errors import AggregatorFailedError, InseqError, MethodFailedError
 from inseq_core.hooks.parameters import parameters_of
 from inseq_core.run.binding import construct
 from inseq_core.testing.checks import demand, refuse
+
+
+_ENDS_BARE = "<nonsense> ends in a bare {}: {}; give the field a validator"
 
 
 class Nonsense:
@@ -73,11 +76,14 @@ def must_refuse_nonsense(
         try:
             construct(f"{subject.entry.kind.word} {subject.name!r}", factory, arguments)
             run(arguments)
+        except (
+            MethodFailedError,
+            AggregatorFailedError,
+        ) as error:  # it failed by itself, and was named for it
+            cause = error.__cause__ or error
+            refuse(f"{parameter.name}={_ENDS_BARE.format(type(cause).__name__, cause)}")
         except InseqError:
             continue
         except Exception as error:
-            refuse(
-                f"{parameter.name}=<nonsense> ends in a bare {type(error).__name__}: {error}; give the field a "
-                "validator"
-            )
+            refuse(f"{parameter.name}={_ENDS_BARE.format(type(error).__name__, error)}")
         refuse(f"{parameter.name}=<nonsense> is accepted; give the field a validator")
