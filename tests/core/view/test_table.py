@@ -113,6 +113,8 @@ def test_scores_of_features_are_said_to_be():
     text = attrs.evolve(translation(), feature_kind="word")
 
     assert "Scores are of whole words: each of its tokens shows the score" in " ".join(planned(text).reading)
+    complete = attrs.evolve(text, meaning=attrs.evolve(text.meaning, complete=True, normalized=False))
+    assert "The scores of a step, each taken once, sum to" in " ".join(planned(complete).reading)
     spread = attrs.evolve(text, is_spread=True)
     assert "each of its tokens shows its share of the score of its word." in " ".join(planned(spread).reading)
 

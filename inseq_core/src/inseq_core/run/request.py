@@ -249,7 +249,8 @@ def build_request(
         attribution_model=model,
     )
     check_request(request)
-    if attributed_fn is not None and not entry.spec.uses_function:
+    is_default = attributed_fn in (None, model.default_attributed_fn_id)
+    if not is_default and not entry.spec.uses_function:
         fitting = [e.name for e in methods().entries() if e.spec.uses_function]
         warn_of_meaning(
             f"{entry.name!r} looks inside the model and is the same for every attributed function:"

@@ -108,7 +108,9 @@ def reading(tables: Sequence[ScoreTable], scales: Iterable[ColorScale], explains
     if tables and all(table.meaning.normalized or _sums_to_one(table) for table in tables):
         lines.append("The absolute scores of a step sum to 1.")
     elif tables and all(table.meaning.complete for table in tables):
-        lines.append(f"The scores of a step sum to the difference that the inputs make to {explains}.")
+        once = any(table.feature_kind != "token" and not table.is_spread for table in tables)
+        taken = ", each taken once," if once else ""
+        lines.append(f"The scores of a step{taken} sum to the difference that the inputs make to {explains}.")
     lines += [
         f"Scores are of whole {kind}s: each of its tokens shows {'its share of ' * is_spread}the score of its {kind}."
         for kind, is_spread in sorted({(table.feature_kind, table.is_spread) for table in tables})
