@@ -27,7 +27,7 @@ from inseq_captum.classes import (
     takes,
     works_at_a_layer,
 )
-from inseq_captum.validators import arguments_by_name
+from inseq_captum.validators import arguments_by_name, baselines
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import CapabilityError, InseqError, closest, listed
 from inseq_core.errors import InvalidArgumentError as Invalid
@@ -68,7 +68,7 @@ class CaptumAlgorithm:
     target_layer: Any = None
     init_args: Mapping[str, Any] = attrs.field(factory=dict, validator=arguments_by_name)
     attribute_args: Mapping[str, Any] = attrs.field(factory=dict, validator=arguments_by_name)
-    baseline: Any = "unk"
+    baseline: Any = attrs.field(default="unk", validator=baselines)
 
     def __attrs_post_init__(self) -> None:
         layered = works_at_a_layer(self._class)

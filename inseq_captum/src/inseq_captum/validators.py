@@ -59,3 +59,13 @@ def arguments_by_name(instance: Any, attribute: attrs.Attribute[Any], value: Any
     """A dict of arguments by name."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise ValueError(f"{attribute.name} = {value!r}: expected a dict of arguments by name.")
+
+
+def baselines(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """A baseline by its name, as a token, a text or an id, or a list of them."""
+    every = value if isinstance(value, (list, tuple)) and value else (value,)
+    if not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in every):
+        raise ValueError(
+            f'{attribute.name} = {value!r}: expected "unk", "pad", "mask", "eos", "zero", "mean", a token, a text, '
+            "or a list of them."
+        )
