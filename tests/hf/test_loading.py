@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -19,12 +20,14 @@ import inseq
 from inseq_core.data.batch import TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.errors import (
+    CapabilityError,
     InvalidArgumentError,
     MissingPackageError,
     ModelLoadError,
     UnknownArgumentError,
 )
 from inseq_core.hooks.specs import Capability
+from inseq_core.torch.seams import is_compiled
 from inseq_hf import hub
 from inseq_hf.capabilities import capabilities_of, keep_gradients
 from inseq_hf.loading import load
@@ -486,3 +489,48 @@ def test_the_plugin_imports_neither_torch_nor_transformers():
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("way", ["wrapped", "in place", "its forward", "one layer"])
+def test_a_compiled_model_is_attributed_as_it_was_written(way):
+    """Compiled code does not see the hooks that the engine's seams are made of. The model stays compiled."""
+    model, tokenizer = tiny_model("gpt2")
+    expected = inseq.load_model(model, "layer_integrated_gradients", tokenizer=tokenizer)
+    texts, options = ("A dog", "A dog and a cat"), {"n_steps": 3, "target_layer": "transformer.h.1"}
+    compiled = given = copy.deepcopy(model)
+    if way == "wrapped":
+        given = torch.compile(compiled, backend="eager")
+    elif way == "its forward":
+        compiled.forward = torch.compile(compiled.forward, backend="eager")
+        compiled(torch.tensor([[1, 2, 3]]))
+    else:
+        (compiled if way == "in place" else compiled.transformer.h[1]).compile(backend="eager")
+
+    found = inseq.load_model(given, "layer_integrated_gradients", tokenizer=tokenizer).attribute(
+        *texts, **options
+    )
+
+    assert found[0].target_attributions == pytest.approx(
+        expected.attribute(*texts, **options)[0].target_attributions, abs=1e-6, nan_ok=True
+    )
+    assert is_compiled(compiled) == (way != "wrapped")
+    assert torch._dynamo.eval_frame._stance.stance == "default"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_weights_that_torch_packed_offer_no_gradients():
+    """Dynamically quantised layers have no parameters to tell by, and no derivative: gradient methods are refused
+    before any work, with those that fit.
+    """
+    model, tokenizer = tiny_model("bart")
+    packed = torch.ao.quantization.quantize_dynamic(
+        copy.deepcopy(model), {torch.nn.Linear}, dtype=torch.qint8
+    )
+    with pytest.raises(CapabilityError, match=r"'saliency' needs gradients(.|\n)*occlusion"):
+        inseq.load_model(packed, "saliency", tokenizer=tokenizer)
+
+
+def test_an_object_that_nobody_knows_is_named_by_its_class():
+    """A module prints all of its layers."""
+    with pytest.raises(ModelLoadError, match=r"knows a Sequential: .*hf_transformers"):
+        inseq.load_model(torch.nn.Sequential(torch.nn.Linear(2, 2)), "saliency")

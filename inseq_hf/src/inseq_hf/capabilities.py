@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,12 +20,21 @@ def capabilities_of(adapter: HuggingFaceAdapter) -> frozenset[Capability]:
     layers = adapter.attention_layers()
     if layers is not None and not any(layers.values()):
         found.discard(Capability.ATTENTIONS)
-    if getattr(adapter.model, "is_quantized", False) and not passes_gradients(adapter):
+    if has_packed_weights(adapter.model) and not passes_gradients(adapter):
         found.discard(Capability.GRADIENTS)
         adapter.traits.note(
             "the quantised weights let no gradients through; gradient methods are not offered"
         )
     return frozenset(found)
+
+
+def has_packed_weights(model: Any) -> bool:
+    """Whether some weights are no plain floating-point numbers: quantised by transformers, or by torch itself."""
+    return getattr(model, "is_quantized", False) or any(
+        hasattr(module, "_packed_params")
+        or any(not p.is_floating_point() for p in module.parameters(recurse=False))
+        for module in model.modules()
+    )
 
 
 def keep_gradients(model: Any) -> None:
@@ -42,7 +52,8 @@ def passes_gradients(adapter: HuggingFaceAdapter) -> bool:
     """Whether a gradient from the output reaches the token embeddings, also after a pass without one."""
     ids = torch.tensor([[0, 1, 0]], device=adapter.device)
     mask = torch.ones_like(ids, dtype=torch.bool)
-    with adapter.quiet():
+    with adapter.quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch warns of kernels that have no derivative
         with torch.no_grad():
             memory = adapter.run_encoder(ids, mask) if adapter.is_encoder_decoder else None
             adapter.run_decoder(ids, mask, memory=memory, memory_mask=None if memory is None else mask)

@@ -174,6 +174,9 @@ def _precision(config: Any, model_kwargs: Mapping[str, Any], dtype: Any) -> dict
     if dtype is not None:
         return {"dtype": _dtype(dtype)}
     quantised = model_kwargs.get("quantization_config") or getattr(config, "quantization_config", None)
+    for name in ("dtype", "torch_dtype"):
+        if model_kwargs.get(name) is not None:
+            _dtype(model_kwargs[name])
     if "dtype" in model_kwargs or "torch_dtype" in model_kwargs or quantised:
         return {}
     return {"dtype": torch.float32}
@@ -230,6 +233,9 @@ def _from_object(
 ) -> HuggingFaceAdapter:
     from transformers import PreTrainedModel
 
+    model = getattr(
+        model, "_orig_mod", model
+    )  # torch.compile(model) wraps it; the engine runs what is inside
     if hasattr(model, "get_base_model") and not isinstance(model, PreTrainedModel):
         model = model.get_base_model()  # PEFT: its layers stand inside the model that it wraps
     if not isinstance(model, PreTrainedModel):

@@ -24,9 +24,10 @@ def inseq_model_adapters() -> Iterator[ic.AdapterSpec]:
 
 @ic.hookimpl(trylast=True)
 def inseq_choose_framework(model: Any) -> str | None:
-    """Loaded models of transformers (or PEFT), and, after everybody else was asked, any id or path."""
+    """Loaded models of transformers (or PEFT, or compiled), and, after everybody else was asked, any id or path."""
     if isinstance(model, (str, os.PathLike)):
         return FRAMEWORK
+    model = getattr(model, "_orig_mod", model)  # what torch.compile(model) wraps
     for kind in type(model).__mro__:
         package = kind.__module__.partition(".")[0]
         if (package, kind.__name__) in (("transformers", "PreTrainedModel"), ("peft", "PeftModel")):

@@ -17,6 +17,7 @@ import torch
 
 from inseq_core.errors import InvalidArgumentError, ModelLoadError, invalid
 from inseq_core.torch import seams
+from inseq_hf.hub import located
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -102,7 +103,11 @@ def _loaded(name: str) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     try:
-        return AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+        where = located(name, {})  # without a network the framework asks for half a minute
+        return (
+            AutoModel.from_pretrained(where.path, **where.options),
+            AutoTokenizer.from_pretrained(where.path, **where.options),
+        )
     except (OSError, ValueError) as error:
         raise ModelLoadError(
             f"The encoder {name!r} cannot be loaded: {str(error).splitlines()[0]}\n"

@@ -92,7 +92,7 @@ def _find_framework(model: Any, framework: str | None) -> tuple[Any, Entry[Adapt
     chosen = get_host().choose_framework(model) or (names[0] if len(names) == 1 else None)
     if chosen is None:
         raise ModelLoadError(
-            f"No installed framework knows {model!r}: {listed(names)}.\n"
+            f"No installed framework knows {_shown(model)}: {listed(names)}.\n"
             "  Name the one to use: load_model(…, framework=…)."
         )
     return location, adapters().get(chosen)

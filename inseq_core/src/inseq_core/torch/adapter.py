@@ -116,6 +116,7 @@ class TorchAdapter(ModelAdapter):
         self.counts: collections.Counter[str] = collections.Counter()
         self.memory_budget = planner.default_budget(seams.device_of(model))
         self._dropout_active = False
+        self._is_compiled = seams.is_compiled(model)
         self._watches: list[Watch] = []
 
     # -- what a framework says ----------------------------------------------------------------------------------------
@@ -203,14 +204,18 @@ class TorchAdapter(ModelAdapter):
     @contextmanager
     def attributing(self) -> Iterator[None]:
         """Tensors made inside can be differentiated at, also when the caller is in inference mode."""
+        self._is_compiled = seams.is_compiled(self.model)
         with torch.inference_mode(False):
             yield
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Eval mode (unless dropout was asked for) and parameters without gradients; both restored afterwards."""
+        """Eval mode (unless dropout was asked for), parameters without gradients, and compiled modules run as they were
+        written, so that they see the seams; all restored afterwards.
+        """
         mode = nullcontext() if self._dropout_active else seams.evaluating(self.model)
-        with mode, seams.frozen(self.model.parameters()):
+        way = seams.uncompiled() if self._is_compiled else nullcontext()
+        with mode, way, seams.frozen(self.model.parameters()):
             yield
 
     @contextmanager

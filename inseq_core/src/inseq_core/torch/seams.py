@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import attrs
@@ -215,6 +215,23 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
         return
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
+        yield
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether a module of the model runs as compiled code, which does not see hooks that are added later."""
+    return any(
+        getattr(m, "_compiled_call_impl", None) is not None
+        or hasattr(vars(m).get("forward"), "_torchdynamo_orig_callable")
+        for m in model.modules()
+    )
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """What was compiled runs as it was written, where torch can be asked for that."""
+    stance = getattr(torch.compiler, "set_stance", None)
+    with nullcontext() if stance is None else stance("force_eager"):
         yield
 
 
