@@ -144,6 +144,33 @@ def test_the_beginning_of_a_name_is_a_guess_too(translator, short, meant):
         translator.attribute(TEXTS, step_scores=[short], **QUIET)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"logprob": "yes"},
+        {"attributed_fn": "margin", "logprob": 1},
+        {"step_scores": ["contrast_prob"], "contrast_targets": TEXTS, "step_scores_args": {"logprob": "no"}},
+    ],
+)
+def test_a_flag_of_a_step_function_is_one(translator, arguments):
+    """ "no" was taken for True."""
+    with pytest.raises(errors.InvalidArgumentError, match=r"logprob = .*expected True or False"):
+        translator.attribute(TEXTS, **arguments, **QUIET)
+
+
+def test_what_weights_steps_is_named_by_its_own_argument(translator):
+    """It was called an item of step_scores, which the user had not given."""
+    with pytest.raises(errors.InvalidArgumentError, match="weight_by = 3"):
+        translator.attribute(TEXTS, weight_by=3, **QUIET)
+
+
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+def test_a_type_that_there_is_not_is_no_damaged_file(name):
+    """The advice was to write the weights again."""
+    with pytest.raises(errors.InvalidArgumentError, match="dtype = 'floaty'"):
+        inseq.load_model("demo-lm", model_kwargs={name: "floaty"})
+
+
 @pytest.mark.parametrize("wrong", [1.5, 5, True, (0,)])
 def test_an_axis_is_a_name_or_a_number(granular, wrong):
     """Not an error about tuple indices."""

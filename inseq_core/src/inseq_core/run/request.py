@@ -194,6 +194,8 @@ def build_request(
     factory = entry.load()
     attributed = find_function(attributed_fn if attributed_fn is not None else model.default_attributed_fn_id)
     names = _as_names(step_scores)
+    if not (options.weight_by is None or isinstance(options.weight_by, str) or callable(options.weight_by)):
+        raise invalid("weight_by", options.weight_by, "the id of a step function, or a function")
     if options.weight_by is not None and options.weight_by not in names:
         names = [*names, *_as_names([options.weight_by])]
     scores = [find_function(name) for name in names]

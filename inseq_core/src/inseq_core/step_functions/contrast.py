@@ -24,7 +24,7 @@ from inseq_core.step_functions.arrays import at_least_float32, log_softmax, nucl
 from inseq_core.step_functions.contrast_rows import ContrastRows
 from inseq_core.step_functions.contrast_texts import ContrastChoice, drafts
 from inseq_core.step_functions.distribution import refuse_top_p
-from inseq_core.step_functions.likelihood import logit, probability
+from inseq_core.step_functions.likelihood import check_logprob, logit, probability
 
 
 def contrast_logits(
@@ -306,6 +306,7 @@ def check(arguments: Mapping[str, Any], request: Any, is_attributed_fn: bool) ->
     force_inputs = arguments.get("contrast_force_inputs", False)
     if not isinstance(force_inputs, bool):
         raise invalid("contrast_force_inputs", force_inputs, "True or False")
+    check_logprob(arguments, request, is_attributed_fn)
     choice = ContrastChoice.of(arguments, len(request.input_texts))
     if is_attributed_fn and choice.sources is not None and not force_inputs:
         raise InvalidArgumentError(

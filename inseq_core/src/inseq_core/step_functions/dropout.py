@@ -21,6 +21,7 @@ from inseq_core.data.batch import EncodedText, TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.errors import CapabilityError, invalid
 from inseq_core.step_functions.arrays import log_softmax, pick
+from inseq_core.step_functions.likelihood import check_logprob
 
 
 def mc_dropout_prob_avg(args: StepFunctionArgs, n_mcd_steps: int = 5, logprob: bool = False) -> Any:
@@ -114,6 +115,7 @@ def check(arguments: Mapping[str, Any], request: Any, is_attributed_fn: bool) ->
     Raises:
         InvalidArgumentError: no samples. CapabilityError: nothing in the model drops anything.
     """
+    check_logprob(arguments, request, is_attributed_fn)
     n = arguments.get("n_mcd_steps", 5)
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise invalid("n_mcd_steps", n, "a number of samples, at least 1")

@@ -8,12 +8,25 @@ Axes: R rows, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from array_api_compat import array_namespace
 
 from inseq_core.contracts.step_function import StepFunctionArgs
+from inseq_core.errors import invalid
 from inseq_core.step_functions.arrays import at_least_float32, log_softmax, pick, softmax
+
+
+def check_logprob(arguments: Mapping[str, Any], request: Any, is_attributed_fn: bool) -> None:
+    """``logprob`` is a flag: a word would be taken for True.
+
+    Raises:
+        InvalidArgumentError: it is something else.
+    """
+    logprob = arguments.get("logprob", False)
+    if not isinstance(logprob, bool):
+        raise invalid("logprob", logprob, "True or False")
 
 
 def logit(args: StepFunctionArgs) -> Any:

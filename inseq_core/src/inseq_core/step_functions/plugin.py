@@ -39,6 +39,7 @@ def _likelihoods() -> Iterator[StepFunctionSpec]:
         range="[0, 1], or (-inf, 0]",
         aggregate_map={"spans": "prod"},
         rowwise=True,
+        check=f"{_ROOM}.likelihood:check_logprob",
     )
     yield StepFunctionSpec(
         name="crossentropy",
@@ -91,6 +92,7 @@ def _likelihoods() -> Iterator[StepFunctionSpec]:
         range="[-1, 1], or (-inf, inf)",
         aggregate_map={"spans": "min"},
         rowwise=True,
+        check=f"{_ROOM}.likelihood:check_logprob",
     )
     yield StepFunctionSpec(
         name="mc_dropout_prob_avg",
