@@ -74,6 +74,18 @@ def test_elementwise_functions_get_the_difference_quotient() -> None:
     torch.testing.assert_close(found, (x.tanh() - reference.tanh()) / (x - reference))
 
 
+def test_masked_entries_send_nothing_on() -> None:
+    """exp(-inf) in input and reference alike (Mamba 2's decays): a difference of infinities is no number."""
+    both = torch.tensor([[0.3, -float("inf")], [1.0, -float("inf")]]).double().requires_grad_()
+
+    value = Rescale().elementwise(torch.exp, both)
+    (found,) = torch.autograd.grad(value[0].sum(), both)
+
+    torch.testing.assert_close(value, both.exp())
+    expected = (both[0, 0].exp() - both[1, 0].exp()) / (0.3 - 1.0)
+    torch.testing.assert_close(found[0], torch.stack([expected, torch.zeros(()).double()]))
+
+
 def test_equal_input_and_reference_get_the_derivative() -> None:
     """0 / 0 is the derivative there."""
     x = torch.tensor([[0.3, -0.7]]).double()

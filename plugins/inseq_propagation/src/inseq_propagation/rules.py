@@ -136,8 +136,9 @@ class Rescale:
     def _secant(self, inputs: Tensor, outputs: Tensor, slope: Tensor) -> Tensor:
         """Δout / Δin on both halves; where Δin vanishes, the mean of the slopes."""
         (now, then), (out_now, out_then) = halves(inputs), halves(outputs)
-        change = now - then
-        tiny = change.abs() <= self.smallest * (now.abs() + then.abs()) + torch.finfo(inputs.dtype).tiny
+        change = torch.where(now == then, 0.0, now - then)  # also of equal infinities
+        size = now.abs() + then.abs()
+        tiny = change.abs() <= self.smallest * size + torch.finfo(inputs.dtype).tiny
         secant = (out_now - out_then) / torch.where(tiny, torch.ones_like(change), change)
         middle = sum(halves(slope)) / 2
         multiplier = torch.where(tiny, middle, secant)
