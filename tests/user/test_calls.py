@@ -11,6 +11,7 @@ import torch
 
 import inseq
 from inseq_core import errors
+from inseq_core.hooks.registration import unregister
 
 SENTENCE = "The nurse slept."
 QUIET = {"show_progress": False}
@@ -144,3 +145,20 @@ def test_generating_a_batch_gives_no_advice_on_masks_that_are_passed():
         logger.removeHandler(handler)
 
     assert not [message for message in warned if "attention_mask" in message]
+
+
+def test_a_mode_that_a_method_leaves_the_model_in_is_taken_back(translator):
+    """A stranger's method that forgets ``eval()`` would make every later generation a random one."""
+
+    class Forgetful:
+        def attribute(self, ctx):
+            ctx.adapter.model.train()
+            return ctx.output(source=torch.zeros(ctx.source_shape))
+
+    inseq.register_attribution_method(Forgetful, "forgetful")
+    try:
+        translator.attribute(SENTENCE, method="forgetful", **QUIET)
+    finally:
+        unregister("methods", "forgetful")
+
+    assert not any(module.training for module in translator.adapter.model.modules())

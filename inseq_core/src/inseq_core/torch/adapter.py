@@ -203,10 +203,18 @@ class TorchAdapter(ModelAdapter):
 
     @contextmanager
     def attributing(self) -> Iterator[None]:
-        """Tensors made inside can be differentiated at, also when the caller is in inference mode."""
+        """Tensors made inside can be differentiated at, also when the caller is in inference mode; a mode that a
+        plugin leaves the model in is taken back.
+        """
         self._is_compiled = seams.is_compiled(self.model)
-        with torch.inference_mode(False):
-            yield
+        modes = [(module, module.training) for module in self.model.modules()]
+        try:
+            with torch.inference_mode(False):
+                yield
+        finally:
+            for module, mode in modes:
+                if module.training is not mode:
+                    module.training = mode
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
