@@ -19,9 +19,9 @@ import attrs
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from inseq_core.errors import SelfCheckError
+from inseq_core.torch.as_found import FunctionMode
 
 AttentionHandler = Callable[["AttentionProduct"], "Tensor | None"]
 """Called with every product of a pass; what it returns, (B, H, L, v), takes the place of the output."""
@@ -168,7 +168,7 @@ class AttentionProduct:
         return weights.to(values.dtype) @ values
 
 
-class AttentionMode(TorchFunctionMode):
+class AttentionMode(FunctionMode):
     """Finds attention products among the functions that a model calls, and hands them to ``handler``.
 
     Attributes:

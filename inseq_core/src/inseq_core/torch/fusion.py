@@ -19,7 +19,8 @@ import attrs
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from inseq_core.torch.as_found import FunctionMode
 
 CHAIN = "_inseq_chain"
 
@@ -87,7 +88,7 @@ class _Attached(torch.autograd.Function):
         return None, gradients[0] * slope, None
 
 
-class FusedElementwise(TorchFunctionMode):
+class FusedElementwise(FunctionMode):
     """Collapses elementwise chains while a forward pass is recorded."""
 
     def __torch_function__(

@@ -1,0 +1,86 @@
+"""An interrupt wherever it comes: between a change and the block that undoes it, and in the middle of the undoing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.hf_adapters import tiny_adapter
+from torch import nn
+
+from inseq_core.torch.as_found import FunctionMode, as_found
+
+
+class Passing(FunctionMode):
+    """A mode that changes nothing."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+def put_on_a_mode(model: nn.Module) -> None:
+    """As behind an interrupt in a pass: torch calls no hook that would leave it."""
+    Passing().__enter__()
+
+
+def take_off_a_mode(model: nn.Module) -> None:
+    """As inside torch's own functions, which take modes off the stack for a moment."""
+    torch.overrides._pop_mode()
+
+
+def leave_a_hook(model: nn.Module) -> None:
+    """As between the registration of a hook and the block that removes it."""
+    model.lm_head.register_forward_hook(lambda *_: None, always_call=True)
+    model.lm_head.register_forward_pre_hook(lambda *_: None, with_kwargs=True)
+
+
+def leave_a_forward(model: nn.Module) -> None:
+    """As while a module is passed over."""
+    model.lm_head.forward = lambda x: x
+
+
+def leave_parameters_frozen(model: nn.Module) -> None:
+    """As in the middle of their thawing."""
+    next(model.parameters()).requires_grad_(False)
+
+
+def leave_gradients_off(model: nn.Module) -> None:
+    """As at the end of ``torch.no_grad``."""
+    torch.set_grad_enabled(False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put_on_a_mode,
+        take_off_a_mode,
+        leave_a_hook,
+        leave_a_forward,
+        leave_parameters_frozen,
+        leave_gradients_off,
+    ],
+)
+def test_what_an_interrupt_left_is_put_back(change) -> None:
+    """A model that was interrupted once must not give other numbers, or none, for the rest of the session."""
+    model = tiny_adapter("llama").model
+    outer = Passing()
+    own = model.lm_head.register_forward_hook(lambda *_: None)
+    with outer:
+        with pytest.raises(KeyboardInterrupt), as_found(model):
+            change(model)
+            raise KeyboardInterrupt
+        modes = torch.overrides._get_current_function_mode_stack()
+        assert len(modes) == 1 and modes[0] is outer
+    own_hooks = {own.id}
+    assert set(model.lm_head._forward_hooks) == own_hooks
+    own.remove()
+    assert not model.lm_head._forward_pre_hooks and not model.lm_head._forward_hooks_always_called
+    assert "forward" not in vars(model.lm_head)
+    assert all(p.requires_grad for p in model.parameters()) and torch.is_grad_enabled()
+
+
+def test_a_mode_that_is_gone_already_is_not_left_twice() -> None:
+    """Leaving it would take another's place, or fail with an error that hides the interrupt."""
+    with Passing() as outer:
+        with Passing():
+            torch.overrides._pop_mode()
+        assert torch.overrides._get_current_function_mode() is outer
