@@ -20,8 +20,9 @@ from support.contexts import (
     prefix_score,
     tiny_context,
 )
-from support.tiny_models import ARCHITECTURES, ENCODER_DECODER
+from support.tiny_models import ARCHITECTURES, ENCODER_DECODER, tiny_model
 
+import inseq
 from inseq_captum.gradients import InputXGradient, Saliency
 from inseq_captum.integrated import IntegratedGradients
 from inseq_captum.layers import LayerGradientXActivation, LayerIntegratedGradients
@@ -125,7 +126,7 @@ def test_a_tolerance_that_is_not_reached_keeps_the_result_and_warns() -> None:
         found = IntegratedGradients(n_steps="auto", tolerance=1e-9, max_steps=16).attribute(ctx)
 
     assert found.step_scores["deltas"].isfinite().all()
-    assert found.notes["nodes"] == 16
+    assert found.step_scores["nodes"].tolist() == [16] * ctx.n_rows
 
 
 def test_adaptive_nodes_are_spent_where_they_are_needed() -> None:
@@ -134,7 +135,7 @@ def test_adaptive_nodes_are_spent_where_they_are_needed() -> None:
 
     found = IntegratedGradients(n_steps="auto", tolerance=0.05).attribute(ctx)
 
-    assert len(set(found.notes["nodes_per_step"])) > 1
+    assert len(set(found.step_scores["nodes"].tolist())) > 1
 
 
 @pytest.mark.parametrize("name", ["gpt2", "marian"])
@@ -439,3 +440,26 @@ def test_what_is_drawn_on_one_noisy_copy_is_not_what_is_drawn_on_another() -> No
         assert correlation.abs() < 0.3
     alphas = [interpolation_points(ctx.at(ctx.inputs, copy=i), 5) for i in range(2)]
     assert not np.allclose(*alphas)
+
+
+def test_nodes_and_deltas_of_adaptive_nodes_are_those_of_every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step has the number that it took, and the passes of all chunks are added up; notes of the last chunk used
+    to stand for all.
+    """
+    network, tokenizer = tiny_model("gpt2")
+    model = inseq.load_model(network, "integrated_gradients", tokenizer=tokenizer)
+    texts, outputs = (
+        ["A dog and a cat", "The developer"],
+        ["A dog and a cat were", "The developer argued with"],
+    )
+    options = {"n_steps": "auto", "tolerance": 0.05, "max_steps": 64}
+
+    whole = model.attribute(texts, outputs, **options)
+    monkeypatch.setattr(model.adapter, "memory_budget", 20_000)
+    chunks = model.attribute(texts, outputs, **options)
+
+    for a, e in zip(chunks.sequence_attributions, whole.sequence_attributions, strict=True):
+        np.testing.assert_array_equal(a.step_scores["nodes"], e.step_scores["nodes"])
+        np.testing.assert_allclose(a.step_scores["deltas"], e.step_scores["deltas"], atol=1e-5)
+    assert chunks.info.notes["counts"]["forward"] > whole.info.notes["counts"]["forward"]
+    assert chunks.info.notes["passes"] > whole.info.notes["passes"]

@@ -14,11 +14,13 @@ from support.contexts import (
     tiny_context,
 )
 from support.hf_adapters import forced, tiny_adapter
-from support.tiny_models import ARCHITECTURES, MIXTURES_OF_EXPERTS
+from support.tiny_models import ARCHITECTURES, MIXTURES_OF_EXPERTS, tiny_model
 
+import inseq
 from inseq_core.contracts.step_function import BoundStepFunction
 from inseq_core.errors import CapabilityError
 from inseq_core.hooks.specs import Capability, MethodSpec
+from inseq_core.torch import TorchAdapter
 
 FLOAT32_INSIDE = ("gpt_neo", "gptj", "gemma2", "bloom", "mpt", *MIXTURES_OF_EXPERTS)
 """Models that compute attention, positions or routing in float32 whatever their weights are in."""
@@ -168,3 +170,42 @@ def test_inference_mode_around_a_call_does_not_matter() -> None:
         found = tiny_context("llama").step_gradients().target
 
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "arguments"),
+    [
+        ("gpt2", "integrated_gradients", {"n_steps": 6}),
+        ("bart", "gradient_shap", {"n_samples": 3}),
+        ("t5", "layer_integrated_gradients", {"n_steps": 6, "target_layer": "decoder.block.0"}),
+        ("gpt2", "sequential_integrated_gradients", {"n_steps": 2}),
+    ],
+)
+def test_copies_that_do_not_fit_are_halved_and_the_numbers_stay(
+    name: str, method: str, arguments: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes of a path are copies of the batch in one graph: halving the steps alone would never make a pass smaller.
+    At most two sequences fit here; what was found to fit is not found out again at every chunk.
+    """
+    model, tokenizer = tiny_model(name)
+    ours = inseq.load_model(model, method, tokenizer=tokenizer)
+    texts = ["A dog and a cat", "The developer"]
+    outputs = [t + " were" for t in texts]
+    whole = ours.attribute(texts, outputs, **arguments)
+    failed = []
+    count = type(ours.adapter)._count
+
+    def crowded(adapter: TorchAdapter, ids: torch.Tensor) -> None:
+        if torch.is_grad_enabled() and len(ids) > 2:
+            failed.append(len(ids))
+            raise torch.OutOfMemoryError("too many")
+        count(adapter, ids)
+
+    monkeypatch.setattr(type(ours.adapter), "_count", crowded)
+    parts = ours.attribute(texts, outputs, **arguments)
+
+    assert 0 < len(failed) <= 6
+    for a, e in zip(parts.sequence_attributions, whole.sequence_attributions, strict=True):
+        for side in ("source_attributions", "target_attributions"):
+            if getattr(e, side) is not None:
+                np.testing.assert_allclose(getattr(a, side), getattr(e, side), atol=1e-6)

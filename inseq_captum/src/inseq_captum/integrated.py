@@ -43,7 +43,8 @@ class IntegratedGradients:
 
     Args:
         n_steps: nodes of the quadrature, >= 1; "auto" doubles them until each step's convergence delta is
-            under tolerance.
+            under tolerance, and reports the delta reached and the nodes used as the step scores "deltas" and
+            "nodes".
         method: quadrature rule: "gausslegendre", "riemann_right", "riemann_left", "riemann_middle",
             "riemann_trapezoid".
         internal_batch_size: nodes × texts in one graph; planned from memory if not given.
@@ -66,7 +67,9 @@ class IntegratedGradients:
     max_steps: int = attrs.field(default=512, validator=at_least_one)
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
-        """(R, S, D) and (R, L, D); ``deltas`` (R,) where asked for, or with "auto"."""
+        """(R, S, D) and (R, L, D); ``deltas`` (R,) where asked for; with "auto" the delta reached, and the
+        ``nodes`` that it took.
+        """
         if self.n_steps == "auto":
             return self._adaptive(ctx)
         attributions = self._fixed(ctx, int(self.n_steps))
@@ -123,8 +126,10 @@ class IntegratedGradients:
                 ApproximationWarning,
                 stacklevel=2,
             )
-        notes = {"nodes": int(used.max()), "path_passes": passes, "nodes_per_step": [int(n) for n in used]}
-        return ctx.output(total, step_scores={"deltas": deltas}, notes=notes)
+        nodes_used = torch.as_tensor(used, device=deltas.device, dtype=deltas.dtype)
+        return ctx.output(
+            total, step_scores={"deltas": deltas, "nodes": nodes_used}, notes={"passes": passes}
+        )
 
 
 def doubling(first: int, bound: int) -> Iterator[int]:

@@ -25,6 +25,7 @@ from inseq_core.torch import internals
 from inseq_core.torch.adapter import TorchAdapter
 from inseq_core.torch.attention_seam import AttentionProduct
 from inseq_core.torch.baselines import baseline_embeddings
+from inseq_core.torch.copies import gradients_of_copies, of_copies
 from inseq_core.torch.gradients import StepGradients, step_gradients
 from inseq_core.torch.inputs import InputTensors
 
@@ -234,18 +235,25 @@ class TorchContext(AttributionContext):
         (K·R,).
         """
         inputs = self.inputs if inputs is None and self._moved else inputs
-        batch, grid = self._copies(inputs)
-        return step_gradients(
-            self.adapter,
-            batch,
-            grid,
-            lambda output: self.score_of(batch, grid, output),
-            source=None if inputs is None else inputs.source,
-            target=None if inputs is None else inputs.target,
-            want_source=self.attributes_source,
-            want_target=self.attributes_target,
-            name=f"attributed function {self.request.attributed.name!r}",
-        )
+        texts = len(self.batch)
+        copies = inputs.sides()[0].shape[0] // texts if inputs is not None and inputs.sides() else 1
+
+        def work(part: range) -> StepGradients:
+            at = None if inputs is None else inputs.map(lambda x: of_copies(x, texts, part))
+            batch, grid = self._copies(at)
+            return step_gradients(
+                self.adapter,
+                batch,
+                grid,
+                lambda output: self.score_of(batch, grid, output),
+                source=None if at is None else at.source,
+                target=None if at is None else at.target,
+                want_source=self.attributes_source,
+                want_target=self.attributes_target,
+                name=f"attributed function {self.request.attributed.name!r}",
+            )
+
+        return gradients_of_copies(self, copies, work)
 
     def step_gradients(self, inputs: InputTensors | None = None) -> InputTensors:
         """Every row's gradient, source (R, S, D) and target (R, L, D): one forward pass, batched backward

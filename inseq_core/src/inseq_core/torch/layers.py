@@ -20,7 +20,8 @@ from inseq_core.data.batch import EncodedText, TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.errors import InvalidArgumentError, closest, listed
 from inseq_core.torch import seams
-from inseq_core.torch.gradients import LayerPoint, step_gradients
+from inseq_core.torch.copies import gradients_of_copies, of_copies
+from inseq_core.torch.gradients import LayerPoint, StepGradients, step_gradients
 from inseq_core.torch.inputs import InputTensors
 
 if TYPE_CHECKING:
@@ -184,24 +185,28 @@ def layer_gradients(ctx: TorchContext, point: LayerPoint, values: Tensor) -> tup
     Returns:
         (K·B, T, L, D) gradients and (K·R,) scores.
     """
-    adapter = ctx.adapter
-    copies = values.shape[0] // len(ctx.batch)
-    batch: TokenBatch = ctx.batch if copies == 1 else ctx.batch.take(list(range(len(ctx.batch))) * copies)
-    grid = ctx.grid.repeated(copies, len(ctx.batch))
+    adapter, texts = ctx.adapter, len(ctx.batch)
     on_source = point.side == "source"
-    with passing_through(ctx, point, copies):
-        dense = step_gradients(
-            adapter,
-            batch,
-            grid,
-            lambda output: ctx.score_of(batch, grid, output),
-            source=values if on_source else None,
-            target=None if on_source else values,
-            want_source=on_source,
-            want_target=not on_source,
-            at=point,
-            name=f"attributed function {ctx.request.attributed.name!r}",
-        )
+
+    def work(part: range) -> StepGradients:
+        copies, at = len(part), of_copies(values, texts, part)
+        batch = ctx.batch if copies == 1 else ctx.batch.take(list(range(texts)) * copies)
+        grid = ctx.grid.repeated(copies, texts)
+        with passing_through(ctx, point, copies):
+            return step_gradients(
+                adapter,
+                batch,
+                grid,
+                lambda output: ctx.score_of(batch, grid, output),
+                source=at if on_source else None,
+                target=None if on_source else at,
+                want_source=on_source,
+                want_target=not on_source,
+                at=point,
+                name=f"attributed function {ctx.request.attributed.name!r}",
+            )
+
+    dense = gradients_of_copies(ctx, values.shape[0] // texts, work)
     gradients = dense.source if on_source else dense.target
     if gradients is None:
         raise InvalidArgumentError(f"target_layer {point.name!r} has no gradient.")
