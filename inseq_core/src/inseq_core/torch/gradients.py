@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +27,8 @@ from inseq_core.data.steps import StepGrid
 from inseq_core.errors import CapabilityError, InvalidArgumentError
 from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass, TorchAdapter
-from inseq_core.torch.fusion import FusedElementwise
+from inseq_core.torch.reach import Lengths
+from inseq_core.torch.recording import Recording
 
 ScoreOfRows = Callable[[ForwardOutput], Tensor]
 """Attributed function at the rows: ``ForwardOutput`` with logits (R, 1, V) -> (R,)."""
@@ -100,6 +102,9 @@ def step_gradients(
         CapabilityError: the attributed function detaches the graph.
         InvalidArgumentError: the model makes no use of the module's output.
     """
+    recording = (
+        Recording() if rules is None and adapter.traits.fuses_elementwise and grid.n_steps > 1 else None
+    )
     at_source = at.module if at is not None and at.side == "source" else None
     at_target = at.module if at is not None and at.side == "target" else None
     with (
@@ -107,7 +112,7 @@ def step_gradients(
         torch.enable_grad(),
         adapter.quiet(),
         seams.differentiable_attention(),
-        rules or _fused(adapter, grid),
+        rules or recording or nullcontext(),
     ):
         leaves: list[Tensor] = []
         memory = memory_leaf = source_leaf = target_leaf = None
@@ -144,21 +149,19 @@ def step_gradients(
         # the tokens of a summed row share a step: their cotangents go through the body in one product
         step = adapter.as_array(grid.step[grid.owner] - int(grid.step.min()))
         n_steps = int(step.max()) + 1
-        through_body = _steps_vjp(adapter, rowpass.hidden, leaves, cotangents, step, n_steps, batch)
+        seen = np.zeros((n_steps, len(batch)), dtype=np.int64)
+        np.maximum.at(seen, (step.cpu().numpy(), scored.sequence), scored.position)
+        lengths = Lengths(seen, batch.target_ids.shape[1])
+        through_body = _steps_vjp(adapter, rowpass.hidden, leaves, cotangents, step, lengths, recording)
         by_leaf = dict(zip(map(id, leaves), through_body, strict=True))
         grad_target = by_leaf.get(id(target_leaf)) if target_leaf is not None else None
         grad_source = None
         if source_leaf is not None and memory is not None:
-            grad_source = _dense_vjp(adapter, memory, source_leaf, by_leaf[id(memory_leaf)])
+            grad_source = _dense_vjp(adapter, memory, source_leaf, by_leaf[id(memory_leaf)], recording)
         unscale = _dense_scale(scale, adapter.as_array(scored.sequence), step, len(batch), n_steps)
     return StepGradients(
         source=_finish(grad_source, unscale), target=_finish(grad_target, unscale), scores=scores.detach()
     )
-
-
-def _fused(adapter: TorchAdapter, grid: StepGrid) -> AbstractContextManager[Any]:
-    """Elementwise chains as one node, where several cotangents will pass them."""
-    return FusedElementwise() if adapter.traits.fuses_elementwise and grid.n_steps > 1 else nullcontext()
 
 
 def row_cotangents(rowpass: RowPass, score: ScoreOfRows, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -209,29 +212,42 @@ def _steps_vjp(
     leaves: Sequence[Tensor],
     cotangents: Tensor,
     step: Tensor,
-    n_steps: int,
-    batch: TokenBatch,
+    lengths: Lengths,
+    recording: Recording | None,
 ) -> list[Tensor]:
-    """Products of the rows' cotangents with the body's Jacobian, step by step: a (T, B, …) tensor for each leaf."""
+    """Products of the rows' cotangents with the body's Jacobian, step by step: a (T, B, …) tensor for each leaf.
+
+    Args:
+        lengths: target positions that each of T steps sees.
+    """
+    n_steps, sequences = lengths.values.shape
     tokens = sum(leaf.shape[1] for leaf in leaves)
-    size = planner.cotangents_at_once(len(batch), max(tokens, 1), n_steps)
+    size = planner.cotangents_at_once(sequences, max(tokens, 1), n_steps, adapter.hidden_size)
     parts: list[tuple[Tensor, ...]] = []
     for start in range(0, n_steps, size):
         stop = min(start + size, n_steps)
         chosen = step[None, :] == torch.arange(start, stop, device=step.device)[:, None]  # (C, R)
         batched = cotangents[None] * chosen[:, :, None]  # (C, R, D)
-        parts.append(batched_vjp(adapter, hidden, leaves, batched, keep=stop < n_steps))
+        sent = Sent(batched, recording, lengths[start:stop])
+        parts.append(batched_vjp(adapter, hidden, leaves, sent, keep=stop < n_steps))
     return [_joined(chunks) for chunks in zip(*parts, strict=True)]
 
 
-def _dense_vjp(adapter: TorchAdapter, output: Tensor, leaf: Tensor, cotangents: Tensor) -> Tensor:
+def _dense_vjp(
+    adapter: TorchAdapter,
+    output: Tensor,
+    leaf: Tensor,
+    cotangents: Tensor,
+    recording: Recording | None,
+) -> Tensor:
     """Products of (T, B, S, D) cotangents with the Jacobian of ``output`` (B, S, D): (T, B, S, D)."""
     n_steps = cotangents.shape[0]
-    size = planner.cotangents_at_once(leaf.shape[0], leaf.shape[1], n_steps)
+    size = planner.cotangents_at_once(leaf.shape[0], leaf.shape[1], n_steps, leaf.shape[-1])
     parts = []
     for start in range(0, n_steps, size):
         stop = min(start + size, n_steps)
-        parts.append(batched_vjp(adapter, output, [leaf], cotangents[start:stop], keep=stop < n_steps)[0])
+        sent = Sent(cotangents[start:stop], recording)
+        parts.append(batched_vjp(adapter, output, [leaf], sent, keep=stop < n_steps)[0])
     return _joined(parts)
 
 
@@ -239,34 +255,76 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
+@attrs.frozen(eq=False)
+class Sent:
+    """Cotangents to be sent down a graph.
+
+    Attributes:
+        cotangents: (C, *output.shape).
+        recording: what the forward pass was recorded with.
+        lengths: how many target positions each sees, where that is known.
+    """
+
+    cotangents: Tensor
+    recording: Recording | None = None
+    lengths: Lengths | None = None
+
+    @property
+    def together(self) -> AbstractContextManager[None]:
+        """A ``with`` block in which all are sent at once."""
+        return self._sending(len(self.cotangents), self.lengths)
+
+    def alone(self, c: int) -> AbstractContextManager[None]:
+        """A ``with`` block in which one of them is sent."""
+        return self._sending(None, None if self.lengths is None else self.lengths[c : c + 1])
+
+    def _sending(self, count: int | None, lengths: Lengths | None) -> AbstractContextManager[None]:
+        if self.recording is None:
+            return nullcontext()
+        # to look for zeros makes a GPU wait, which has no use for shorter products
+        is_worth = self.cotangents.device.type == "cpu"
+        return self.recording.route.sending(
+            count, lengths.reach if lengths is not None and is_worth else None
+        )
+
+
 def batched_vjp(
-    adapter: TorchAdapter, output: Tensor, leaves: Sequence[Tensor], cotangents: Tensor, keep: bool
+    adapter: TorchAdapter, output: Tensor, leaves: Sequence[Tensor], sent: Sent, *, keep: bool
 ) -> tuple[Tensor, ...]:
     """C vector-Jacobian products of one graph at once, or one after the other where an operation has no batching rule.
 
     Args:
-        cotangents: (C, *output.shape).
         keep: the graph is used again.
+
+    Returns:
+        (C, *leaf.shape) for each leaf.
     """
-    if len(cotangents) > 1 and adapter.traits.batches_cotangents:
+    count = len(sent.cotangents)
+    if count > 1 and adapter.traits.batches_cotangents:
         try:
             adapter.counts["backward"] += 1
-            grads = torch.autograd.grad(
-                output, leaves, cotangents, retain_graph=True, is_grads_batched=True, allow_unused=True
-            )
-            return tuple(_present(g, leaf, len(cotangents)) for g, leaf in zip(grads, leaves, strict=True))
+            with sent.together:
+                grads = torch.autograd.grad(
+                    output,
+                    leaves,
+                    sent.cotangents,
+                    retain_graph=True,
+                    is_grads_batched=True,
+                    allow_unused=True,
+                )
+            return tuple(_present(g, leaf, count) for g, leaf in zip(grads, leaves, strict=True))
         except RuntimeError as error:
             if adapter.is_out_of_memory(error) or not ("vmap" in str(error) or "atching rule" in str(error)):
                 raise
             adapter.traits.batches_cotangents = False
             adapter.traits.note(f"backward passes run one step at a time: {str(error).splitlines()[0]}")
     each = []
-    for c, cotangent in enumerate(cotangents):
+    for c, cotangent in enumerate(sent.cotangents):
         adapter.counts["backward"] += 1
-        last = c == len(cotangents) - 1
-        grads = torch.autograd.grad(
-            output, leaves, cotangent, retain_graph=keep or not last, allow_unused=True
-        )
+        with sent.alone(c):
+            grads = torch.autograd.grad(
+                output, leaves, cotangent, retain_graph=keep or c < count - 1, allow_unused=True
+            )
         each.append([_present(g, leaf, None) for g, leaf in zip(grads, leaves, strict=True)])
     return tuple(torch.stack(grads) for grads in zip(*each, strict=True))
 

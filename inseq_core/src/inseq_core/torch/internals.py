@@ -22,8 +22,8 @@ from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass
 from inseq_core.torch.attention_map import AttentionMap, attention_map, block_map, watching_attention
 from inseq_core.torch.attention_seam import AttentionHandler, AttentionProduct, QueryRows
-from inseq_core.torch.fusion import FusedElementwise
-from inseq_core.torch.gradients import batched_vjp, row_cotangents
+from inseq_core.torch.gradients import Sent, batched_vjp, row_cotangents
+from inseq_core.torch.recording import Recording
 
 if TYPE_CHECKING:
     from inseq_core.torch.context import TorchContext
@@ -223,13 +223,13 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
         moved = output.transpose(1, 2).index_put((sequence, query), leaf, accumulate=True)
         return moved.transpose(1, 2)
 
-    fuses = adapter.traits.fuses_elementwise and grid.n_steps > 1
+    recording = Recording() if adapter.traits.fuses_elementwise and grid.n_steps > 1 else None
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
         adapter.quiet(),
         seams.differentiable_attention(),
-        FusedElementwise() if fuses else nullcontext(),
+        recording or nullcontext(),
     ):
         with watching_attention(adapter, found, handler):
             rowpass = run(ctx, with_head=True, graph=True)
@@ -237,15 +237,14 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
         _, cotangents, scale = row_cotangents(rowpass, lambda output: ctx.score_of(batch, grid, output), name)
         step = adapter.as_array(grid.step - int(grid.step.min()))
         n_steps = int(step.max()) + 1
-        size = planner.cotangents_at_once(len(batch), batch.target_ids.shape[1], n_steps)
+        size = planner.cotangents_at_once(len(batch), batch.target_ids.shape[1], n_steps, adapter.hidden_size)
         found_rows = [torch.zeros_like(leaf) for leaf in leaves]
         for start in range(0, n_steps, size):
             stop = min(start + size, n_steps)
             rows = ((step >= start) & (step < stop)).nonzero()[:, 0]
             chosen = step[None, :] == torch.arange(start, stop, device=step.device)[:, None]
-            parts = batched_vjp(
-                adapter, rowpass.hidden, leaves, cotangents[None] * chosen[:, :, None], stop < n_steps
-            )
+            sent = Sent(cotangents[None] * chosen[:, :, None], recording)
+            parts = batched_vjp(adapter, rowpass.hidden, leaves, sent, keep=stop < n_steps)
             for rows_of_layer, part in zip(found_rows, parts, strict=True):
                 rows_of_layer[rows] = part[step[rows] - start, rows]
     made = []

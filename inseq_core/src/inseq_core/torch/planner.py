@@ -29,11 +29,23 @@ FORWARD_SHARE = 1.5
 PASS_OVERHEAD = 64
 """Cost of a chunk whatever its size (kernel launches, Python), in tokens of a backward pass."""
 
+FEWEST_COPIES = 5
+"""Copies in one graph that memory allows, however long the texts are."""
+
 LOOKS_INSIDE = frozenset({Capability.ATTENTIONS, Capability.HIDDEN_STATES, Capability.INTERVENTIONS})
 """What methods need that visit attention or blocks in one pass."""
 
-TALL_ENOUGH = 2048
-"""Tokens (cotangents × sequences × positions) of one batched backward pass; taller products are no faster."""
+TALL_ENOUGH = 5 << 16
+"""Numbers (tokens of all cotangents × hidden) of one batched backward pass; taller products are no faster."""
+
+TALL_PASS = 2048
+"""Tokens of one plain forward pass over versions of a text; larger passes are no faster."""
+
+SHORTEST = 256
+"""Tokens of a batched backward pass, however wide the model is."""
+
+MANY_COPIES = 512
+"""Tokens of as many copies of a batch in one graph as make its products tall; more cost memory alone."""
 
 
 def default_budget(device: torch.device) -> int:
@@ -176,11 +188,13 @@ def _same_shape(batch: TokenBatch, lengths: IntArray, a: int, b: int) -> bool:
     return bool(lengths[a] == lengths[b] and batch.source_lengths[a] == batch.source_lengths[b])
 
 
-def cotangents_at_once(sequences: int, length: int, steps: int) -> int:
-    """Steps whose cotangents go through one batched backward pass: few where the products are tall
-    already.
+def cotangents_at_once(sequences: int, length: int, steps: int, dim: int) -> int:
+    """Steps whose cotangents go through one batched backward pass, all passes alike: few where the products are
+    tall already.
     """
-    return int(np.clip(TALL_ENOUGH // max(sequences * length, 1), 1, max(steps, 1)))
+    tokens = max(TALL_ENOUGH // dim, SHORTEST)
+    most = int(np.clip(tokens // max(sequences * length, 1), 1, max(steps, 1)))
+    return -(-steps // -(-steps // most))
 
 
 def copies_at_once(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, copies: int) -> int:
@@ -195,4 +209,5 @@ def copies_at_once(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, cop
     gradients = len(batch) * grid.n_steps * width * dim * 4 * 2
     logits = len(grid.scored) * max(adapter.profile.vocabulary_size, 1) * 4 * 3
     size = adapter.memory_budget // 2 // max(activations + gradients + logits, 1)
-    return int(np.clip(size, 1, max(copies, 1)))
+    size = int(np.clip(size, 1, max(MANY_COPIES // max(len(batch) * width, 1), FEWEST_COPIES, 1)))
+    return -(-copies // -(-copies // size)) if copies else 1

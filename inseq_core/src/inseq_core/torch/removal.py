@@ -120,7 +120,7 @@ class VersionPasses:
         if self.adapter.device.type == "cpu":
             logits = 4 * max(self.adapter.profile.vocabulary_size, 1) * max(len(rows), 1) // size
             by_logits = LOGITS_A_PASS // max(logits, 1)
-            size = max(min(size, planner.TALL_ENOUGH // max(length - band.offset, 1), by_logits), 1)
+            size = max(min(size, planner.TALL_PASS // max(length - band.offset, 1), by_logits), 1)
         chunks = planner.sequence_chunks(self.adapter, self.batch, self.grid, rows, band.members, length)
         for chunk in map(np.asarray, chunks):
             yield from (chunk[i : i + size] for i in range(0, len(chunk), size))
