@@ -67,12 +67,12 @@ def test_gradients_are_not_trivial(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_fused_chains_cotangent_loops_and_whole_model_logits_change_nothing(name: str) -> None:
+def test_plain_nodes_cotangent_loops_and_whole_model_logits_change_nothing(name: str) -> None:
     """Each is a way that the engine falls back to: all must be right."""
     ctx = tiny_context(name)
     expected = ctx.step_gradients().sides()
 
-    for slower in ({"fuses_elementwise": False}, {"batches_cotangents": False}, {"splits_at_head": False}):
+    for slower in ({"records_passes": False}, {"batches_cotangents": False}, {"splits_at_head": False}):
         with changed_traits(ctx.adapter, **slower):
             for a, e in zip(ctx.step_gradients().sides(), expected, strict=True):
                 torch.testing.assert_close(a, e, rtol=0, atol=1e-12)

@@ -63,7 +63,8 @@ class Traits:
         is_causal: logits of a prefix do not depend on what follows it.
         pads_safely: right padding changes nothing.
         batches_cotangents: batched vector-Jacobian products work (False after the first operation without a rule).
-        fuses_elementwise: elementwise chains collapsed into one node give the same gradient.
+        records_passes: nodes that know about several cotangents give autograd's gradients (``torch.recording``).
+        proved_recording: that was tried on this model.
         shares_prefix: a cached prefix gives the uncached scores; None until tried.
         proved_prefix: target positions of the longest text for which it was proved.
         masks_hide: a token that attention must not look at changes nothing elsewhere; None until tried.
@@ -80,7 +81,8 @@ class Traits:
     is_causal: bool = True
     pads_safely: bool = True
     batches_cotangents: bool = True
-    fuses_elementwise: bool = True
+    records_passes: bool = True
+    proved_recording: bool = False
     shares_prefix: bool | None = None
     proved_prefix: int = 0
     masks_hide: bool | None = None

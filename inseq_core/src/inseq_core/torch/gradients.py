@@ -27,8 +27,9 @@ from inseq_core.data.steps import StepGrid
 from inseq_core.errors import CapabilityError, InvalidArgumentError
 from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass, TorchAdapter
-from inseq_core.torch.reach import Lengths
+from inseq_core.torch.reach import CAN_UNPACK, Lengths
 from inseq_core.torch.recording import Recording
+from inseq_core.torch.selfcheck import check_recording
 
 ScoreOfRows = Callable[[ForwardOutput], Tensor]
 """Attributed function at the rows: ``ForwardOutput`` with logits (R, 1, V) -> (R,)."""
@@ -102,9 +103,7 @@ def step_gradients(
         CapabilityError: the attributed function detaches the graph.
         InvalidArgumentError: the model makes no use of the module's output.
     """
-    recording = (
-        Recording() if rules is None and adapter.traits.fuses_elementwise and grid.n_steps > 1 else None
-    )
+    recording = recording_of(adapter, batch, grid) if rules is None else None
     at_source = at.module if at is not None and at.side == "source" else None
     at_target = at.module if at is not None and at.side == "target" else None
     with (
@@ -162,6 +161,16 @@ def step_gradients(
     return StepGradients(
         source=_finish(grad_source, unscale), target=_finish(grad_target, unscale), scores=scores.detach()
     )
+
+
+def recording_of(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid) -> Recording | None:
+    """What to record a forward pass with, once it has been proved on this model; None for one step alone."""
+    traits = adapter.traits
+    if grid.n_steps == 1 or not traits.records_passes or not CAN_UNPACK:
+        return None
+    if traits.checked and not traits.proved_recording:
+        check_recording(adapter, batch)
+    return Recording() if traits.records_passes else None
 
 
 def row_cotangents(rowpass: RowPass, score: ScoreOfRows, name: str) -> tuple[Tensor, Tensor, Tensor | None]:

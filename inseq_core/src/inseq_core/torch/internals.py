@@ -22,8 +22,7 @@ from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass
 from inseq_core.torch.attention_map import AttentionMap, attention_map, block_map, watching_attention
 from inseq_core.torch.attention_seam import AttentionHandler, AttentionProduct, QueryRows
-from inseq_core.torch.gradients import Sent, batched_vjp, row_cotangents
-from inseq_core.torch.recording import Recording
+from inseq_core.torch.gradients import Sent, batched_vjp, recording_of, row_cotangents
 
 if TYPE_CHECKING:
     from inseq_core.torch.context import TorchContext
@@ -223,7 +222,7 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
         moved = output.transpose(1, 2).index_put((sequence, query), leaf, accumulate=True)
         return moved.transpose(1, 2)
 
-    recording = Recording() if adapter.traits.fuses_elementwise and grid.n_steps > 1 else None
+    recording = recording_of(adapter, batch, grid)
     with (
         torch.inference_mode(False),
         torch.enable_grad(),

@@ -19,6 +19,9 @@ from torch import Tensor
 
 from inseq_core.data.batch import BoolArray, IntArray
 
+CAN_UNPACK = hasattr(torch, "_remove_batch_dim") and hasattr(torch, "_add_batch_dim")
+"""Whether this torch lets a node see the batch behind its gradient."""
+
 _LEVEL = 1
 """Nesting of ``is_grads_batched``, the only batching that the engine uses."""
 

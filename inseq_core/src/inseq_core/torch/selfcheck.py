@@ -4,6 +4,7 @@
 2. *Head seam*: the head on the rows alone gives the whole model's logits at those rows.
 3. *Causality*: logits of a prefix equal those of the full text, so that one pass serves every step.
 4. *Padding*: right padding changes nothing.
+5. *Gradients*, when they are first asked for: those of a recorded pass are autograd's own.
 
 A failed check selects a slower way that is right (whole-model logits, step by step, text by text), with a
 warning; where there is none it raises. It never lets a wrong number through.
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inseq_core.contracts.step_function import ForwardOutput
 from inseq_core.data.batch import EncodedText, TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.errors import ApproximationWarning, CapabilityError, SelfCheckError
@@ -175,6 +177,58 @@ def _check_padding(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) -> N
     if not close(padded, plain, adapter.dtype):
         adapter.traits.pads_safely = False
         _slower(adapter, "right padding changes the logits; texts of different lengths are run apart")
+
+
+def check_recording(adapter: TorchAdapter, batch: TokenBatch) -> None:
+    """Nodes that know about several cotangents must give the gradients that autograd's own nodes give.
+
+    Tried once a model, on the first tokens of its first text, when gradients are first asked for.
+    """
+    from inseq_core.torch.gradients import step_gradients
+
+    adapter.traits.proved_recording = True
+    probe = TokenBatch(texts=(_probe(batch.texts[0]),), origin=(0,), pad_id=batch.pad_id)
+    last = len(probe.texts[0].target_ids)
+    grid = StepGrid(
+        sequence=np.zeros(last),
+        position=np.arange(1, last + 1),
+        target_ids=np.zeros(last),
+        step=np.arange(last),
+    )
+
+    def found() -> list[Tensor]:
+        gradients = step_gradients(
+            adapter, probe, grid, _spread, want_source=probe.has_source, name="the self-check"
+        )
+        return [x for x in (gradients.source, gradients.target) if x is not None]
+
+    with adapter.uncounted():
+        try:
+            recorded = found()
+        except RuntimeError as error:
+            if adapter.is_out_of_memory(error):
+                raise
+            recorded = None
+        adapter.traits.records_passes = False
+        plain = found()
+    adapter.traits.records_passes = recorded is not None and all(
+        _same_gradient(a, b, adapter.dtype) for a, b in zip(recorded, plain, strict=True)
+    )
+    if not adapter.traits.records_passes:
+        _slower(adapter, "gradients of recorded passes differ from autograd's; autograd's are used")
+
+
+def _spread(output: ForwardOutput) -> Tensor:
+    """A number of each row that every logit has a part in."""
+    found: Tensor = output.logits[:, 0].logsumexp(dim=-1)
+    return found
+
+
+def _same_gradient(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:
+    """Whether gradients differ by rounding only, of a few layers. What is not finite tells nothing."""
+    unit = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 0.1}.get(dtype, 0.5)
+    top = float(b.abs().max())
+    return not np.isfinite(top) or bool((a - b).abs().max() <= unit * max(top, 1e-30))
 
 
 def check_masking(adapter: TorchAdapter, batch: TokenBatch) -> None:
