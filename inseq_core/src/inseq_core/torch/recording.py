@@ -14,7 +14,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-
 from inseq_core.torch import attention_node, elementwise, norms, products
 from inseq_core.torch.as_found import FunctionMode
 from inseq_core.torch.reach import Route
