@@ -534,3 +534,12 @@ def test_an_object_that_nobody_knows_is_named_by_its_class():
     """A module prints all of its layers."""
     with pytest.raises(ModelLoadError, match=r"knows a Sequential: .*hf_transformers"):
         inseq.load_model(torch.nn.Sequential(torch.nn.Linear(2, 2)), "saliency")
+
+
+def test_a_tokenizer_may_be_that_of_a_model_that_a_package_carries():
+    """Its id loads the model, so it loads the tokenizer."""
+    mine = inseq.load_model("demo-lm").adapter.model
+    assert (
+        inseq.load_model(mine, tokenizer="demo-lm").encode("The keys").ids
+        == inseq.load_model("demo-lm").encode("The keys").ids
+    )

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from inseq_core.errors import InvalidArgumentError, MissingPackageError, ModelLoadError, invalid
+from inseq_core.hooks import models
 from inseq_hf import hub
 from inseq_hf.adapter import HuggingFaceAdapter
 from inseq_hf.capabilities import capabilities_of, keep_gradients
@@ -203,6 +204,8 @@ def _tokenizer(tokenizer: Any, options: Mapping[str, Any]) -> Any:
                 f"{type(tokenizer).__name__} is loaded already.\n  Pass its id or folder instead."
             )
         return tokenizer
+    if isinstance(tokenizer, str) and tokenizer in models():
+        tokenizer = models().get(tokenizer).load()()
     return _read_tokenizer(hub.located(tokenizer, options, hub.TOKENIZER_FILES), options)
 
 

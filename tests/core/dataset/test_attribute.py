@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from inseq_core.aggregate import AggregatorPipeline
 from inseq_core.dataset import attribute_dataset
-from inseq_core.errors import DatasetError, InvalidArgumentError, TextTooLongError
+from inseq_core.errors import DatasetError, InvalidArgumentError, TextTooLongError, UnknownNameError
 from inseq_core.model import AttributionModel
 from inseq_core.testing.toys import BagModel
 
@@ -79,6 +80,30 @@ def test_batches_are_aggregated_as_they_are_made(lm, path):
 
     attribute_dataset(lm, path, "text", batch_size=3, aggregate=keep)
     assert seen == [3, 2]
+
+
+@pytest.mark.parametrize("aggregate", [True, "words", ["words", "sum"], AggregatorPipeline(["words"])])
+def test_batches_are_aggregated_by_what_an_output_is_aggregated_by(lm, path, aggregate):
+    """A name was taken for True."""
+    found = attribute_dataset(lm, path, "text", batch_size=3, aggregate=aggregate)
+    whole = lm.attribute(TEXTS)
+
+    assert list(found) == list(whole.aggregate(None if aggregate is True else aggregate))
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "error", "said"),
+    [
+        ("nope", UnknownNameError, "named 'nope'"),
+        (3, InvalidArgumentError, "aggregator = 3"),
+        (lambda out: 1 / 0, InvalidArgumentError, "aggregate failed: ZeroDivisionError"),
+        (lambda out: 3, InvalidArgumentError, "aggregate returned a int"),
+    ],
+)
+def test_what_cannot_aggregate_a_batch_is_refused(lm, path, aggregate, error, said):
+    """By an error of ours."""
+    with pytest.raises(error, match=said):
+        attribute_dataset(lm, path, "text", aggregate=aggregate)
 
 
 def test_a_row_that_the_model_cannot_take_is_named(path):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -173,6 +174,7 @@ def test_chat_messages_are_texts_too(tmp_path):
     [
         ("rows.csv", "", "expected a header"),
         ("rows.csv", "text,n\n", "it has no rows"),
+        ("rows.csv", "text,text\na,b\n", "two fields are called 'text'"),
         ("rows.csv", "text\na,b\n", "line 2: more cells than the header"),
         ("rows.csv", 'text\n"a\n', "no csv file"),
         ("rows.jsonl", '{"text": "a"}\n{"text": \n', "line 2 is not JSON"),
@@ -194,6 +196,33 @@ def test_a_file_that_is_not_what_it_says_is_one_message(tmp_path, name, content,
     with pytest.raises(DatasetError) as raised:
         open_dataset(str(tmp_path / name), "text")
     assert message in str(raised.value)
+
+
+def test_a_path_is_a_name_too(tmp_path):
+    """pathlib is how paths are written."""
+    file = write(tmp_path / "rows.csv")
+
+    assert list(open_dataset(Path(file), "text")) == list(open_dataset(file, "text"))
+    found = open_dataset("csv", "text", dataset_dir=tmp_path, dataset_files=Path("rows.csv"))
+    assert list(found) == list(open_dataset(file, "text"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((3, "text"), "dataset_name = 3"),
+        (("rows.csv", 3), "input_text_field = 3"),
+        (("rows.csv", ["text"]), "input_text_field = "),
+        (("rows.csv", "text", 3), "generated_text_field = 3"),
+        (("csv", "text"), r"dataset_files = \[\] .*the csv files"),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(arguments, said):
+    """And a kind without files does not read whatever lies around."""
+    with pytest.raises(InvalidArgumentError, match=said):
+        open_dataset(*arguments)
+    with pytest.raises(InvalidArgumentError, match="dataset_split = 3"):
+        open_dataset("rows.csv", "text", dataset_split=3)
 
 
 @pytest.mark.parametrize("name", ["nothing.csv", "./nothing", "/nowhere/at/all", "~/nothing-there"])

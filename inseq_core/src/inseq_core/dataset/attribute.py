@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from inseq_core.aggregate.chain import pipeline
 from inseq_core.data.output import FeatureAttributionOutput, merge_attributions
 from inseq_core.dataset.opening import TextDataset, TextRow, open_dataset
 from inseq_core.errors import DatasetError, InseqError, InvalidArgumentError, invalid
@@ -20,19 +22,19 @@ DEFAULT_METHOD = "saliency"
 
 def attribute_dataset(
     model: Any,
-    dataset_name: str,
+    dataset_name: str | os.PathLike[str],
     input_text_field: str,
     generated_text_field: str | None = None,
     *,
     dataset_config: str | None = None,
-    dataset_dir: str | None = None,
-    dataset_files: str | Sequence[str] = (),
+    dataset_dir: str | os.PathLike[str] | None = None,
+    dataset_files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     dataset_split: str = "train",
     dataset_revision: str | None = None,
     dataset_auth_token: str | None = None,
     dataset_kwargs: Mapping[str, Any] | None = None,
     batch_size: int = 8,
-    aggregate: bool | Aggregate = False,
+    aggregate: Any = False,
     show_progress: bool = True,
     **keywords: Any,
 ) -> FeatureAttributionOutput:
@@ -50,7 +52,8 @@ def attribute_dataset(
         dataset_config, dataset_dir, dataset_files, dataset_split, dataset_revision, dataset_auth_token,
             dataset_kwargs: see ``open_dataset``.
         batch_size: rows at a time.
-        aggregate: aggregate each batch as soon as it is there, in the default way or by a function.
+        aggregate: aggregate each batch as soon as it is there: True for the default way, what ``aggregate`` of an
+            output takes ("words", a list, a pipeline), or a function of the batch's output.
         show_progress: a progress bar on a terminal.
         **keywords: of ``AttributionModel.attribute``.
 
@@ -92,7 +95,7 @@ def attribute_rows(
     *,
     dataset_split: str = "train",
     batch_size: int = 8,
-    aggregate: bool | Aggregate = False,
+    aggregate: Any = False,
     show_progress: bool = True,
     **keywords: Any,
 ) -> FeatureAttributionOutput:
@@ -102,7 +105,7 @@ def attribute_rows(
     for name in ("input_texts", "generated_texts"):
         if name in keywords:
             raise InvalidArgumentError(f"{name} are what the dataset has: name the field that they are in.")
-    reduce: Aggregate = aggregate if callable(aggregate) else _default if aggregate else _as_it_is
+    reduce = _reduction(aggregate)
     outputs = []
     with progress(f"rows of {dataset.name}", dataset.count or 0, show=show_progress, unit="rows") as advance:
         for rows in _batches(dataset, batch_size):
@@ -137,6 +140,36 @@ def _attributed(
         first, last = rows[0].number, rows[-1].number
         where = f"row {first}" if first == last else f"rows {first} to {last}"
         raise type(error)(f"{dataset.name}, {where}: {error}") from error
+
+
+def _reduction(aggregate: Any) -> Aggregate:
+    """What is done with each batch: nothing, the default, what an aggregator does, or a function."""
+    if aggregate is None or isinstance(aggregate, bool):
+        return _default if aggregate else _as_it_is
+    if callable(aggregate) and not hasattr(aggregate, "aggregate"):
+        return lambda output: _reduced(aggregate, output)
+    aggregators = pipeline(aggregate)
+    return lambda output: output.aggregate(aggregators)
+
+
+def _reduced(aggregate: Aggregate, output: FeatureAttributionOutput) -> FeatureAttributionOutput:
+    """What a user's function makes of a batch.
+
+    Raises:
+        InvalidArgumentError: it fails, or gives something else than an output.
+    """
+    expected = "  It is called as fn(output), and returns an output, such as output.aggregate()."
+    try:
+        reduced = aggregate(output)
+    except InseqError:
+        raise
+    except Exception as error:
+        raise InvalidArgumentError(
+            f"aggregate failed: {type(error).__name__}: {error}\n{expected}"
+        ) from error
+    if not isinstance(reduced, FeatureAttributionOutput):
+        raise InvalidArgumentError(f"aggregate returned a {type(reduced).__name__}.\n{expected}")
+    return reduced
 
 
 def _default(output: FeatureAttributionOutput) -> FeatureAttributionOutput:

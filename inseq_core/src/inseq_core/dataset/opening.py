@@ -7,6 +7,7 @@ any model is loaded.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,13 +93,13 @@ def _is_chat(value: Any) -> bool:
 
 
 def open_dataset(
-    dataset_name: str,
+    dataset_name: str | os.PathLike[str],
     input_text_field: str,
     generated_text_field: str | None = None,
     *,
     dataset_config: str | None = None,
-    dataset_dir: str | None = None,
-    dataset_files: str | Sequence[str] = (),
+    dataset_dir: str | os.PathLike[str] | None = None,
+    dataset_files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     dataset_split: str = "train",
     dataset_revision: str | None = None,
     dataset_auth_token: str | None = None,
@@ -122,11 +123,23 @@ def open_dataset(
             that cannot be read. MissingPackageError: ``datasets`` (or pyarrow) is needed, and not installed.
         InvalidArgumentError: arguments that would not be used.
     """
-    if not isinstance(dataset_name, str) or not dataset_name.strip():
-        raise invalid("dataset_name", dataset_name, "a file, or the name of a dataset")
-    files = (dataset_files,) if isinstance(dataset_files, str) else tuple(dataset_files)
-    paths = _local_files(dataset_name, dataset_dir, files)
+    dataset_name = _as_path("dataset_name", dataset_name, "a file, or the name of a dataset")
+    dataset_dir = None if dataset_dir is None else _as_path("dataset_dir", dataset_dir, "a folder")
+    every = (dataset_files,) if isinstance(dataset_files, (str, os.PathLike)) else dataset_files
+    files = tuple(_as_path("dataset_files", file, "names of files") for file in every)
     fields = (input_text_field, generated_text_field)
+    for argument, field in zip(("input_text_field", "generated_text_field"), fields, strict=True):
+        if not isinstance(field, str) and (field is not None or argument == "input_text_field"):
+            raise invalid(argument, field, "the name of a field")
+    if not isinstance(dataset_split, str):
+        raise invalid("dataset_split", dataset_split, "text such as 'train' or 'train[:20]'")
+    if dataset_kwargs is not None and not isinstance(dataset_kwargs, Mapping):
+        raise invalid("dataset_kwargs", dataset_kwargs, "a dict of arguments by name")
+    if dataset_name in READERS and not files and dataset_dir is None and not Path(dataset_name).exists():
+        raise invalid(
+            "dataset_files", list(files), f"the {dataset_name} files: dataset_name is only their kind"
+        )
+    paths = _local_files(dataset_name, dataset_dir, files)
     if paths is None:
         return _from_library(
             dataset_name,
@@ -151,6 +164,12 @@ def open_dataset(
             raise invalid(name, shown, f"nothing: {str(paths[0])!r} is a file here")
     readers = [_reader(path, dataset_name) for path in paths]
     return _from_files(paths, readers, fields, parse_split(dataset_split), dict(dataset_kwargs or {}))
+
+
+def _as_path(argument: str, value: Any, expected: str) -> str:
+    if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
+        raise invalid(argument, value, expected)
+    return os.fspath(value)
 
 
 def _local_files(name: str, folder: str | None, files: Sequence[str]) -> list[Path] | None:

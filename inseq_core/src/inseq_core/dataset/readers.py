@@ -30,6 +30,12 @@ def read_csv(path: Path, options: Mapping[str, Any]) -> Iterator[Row]:
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)
             if reader.fieldnames is None:
                 raise DatasetError(f"{path} is empty: expected a header with the names of the fields.")
+            twice = [name for i, name in enumerate(reader.fieldnames) if name in reader.fieldnames[:i]]
+            if twice:
+                raise DatasetError(
+                    f"{path}: two fields are called {twice[0]!r}, so that one would hide the other.\n"
+                    "  Give each a name of its own in the first line."
+                )
             for row in reader:
                 if None in row:
                     raise DatasetError(
