@@ -403,3 +403,21 @@ def test_the_framework_is_chosen_by_the_first_plugin_with_an_opinion():
         assert host.choose_framework("counts.arpa") == "ngram"
     assert host.choose_framework("gpt2") is None
     assert {failure.plugin for failure in host.failures} == {"broken", "wrong"}
+
+
+def test_a_reason_cannot_act_on_the_terminal_that_shows_it():
+    """An error may quote whatever a file or a server gave the plugin."""
+
+    class Plugin:
+        @ic.hookimpl
+        def inseq_attribution_methods(self):
+            raise RuntimeError("\x1b[2J\x1b]0;title\x07 gone")
+
+    host = PluginHost(entry_points=[])
+    host.register_plugin(Plugin(), Provenance(plugin="acme", distribution="acme-inseq", version="1.0"))
+    with pytest.warns(NotReadyWarning, match="gone") as warned:
+        host.methods.names()
+
+    for text in (str(warned[0].message), str(host.failures[0]), host.failures[0].traceback):
+        assert "\x1b" not in text and "\x07" not in text
+        assert r"\x1b[2J\x1b]0;title\x07 gone" in text

@@ -69,3 +69,20 @@ def test_specs_are_frozen():
     """A plugin's record cannot be changed by another plugin."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         ic.MethodSpec(**GOOD).name = "y"
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[31mred", "\x1b]0;title\x07", "over\rwritten", "\u202eturned", "\x9b2J"]
+)
+@pytest.mark.parametrize("field", ["summary", "paper", "formula"])
+def test_text_that_acts_on_a_terminal_is_refused(field, text):
+    """``inseq list`` prints what strangers wrote."""
+    with pytest.raises(InvalidArgumentError, match=f"{field} = .*without control characters"):
+        ic.MethodSpec(**{"name": "m", "factory": "a:b", "summary": "A method.", field: text})
+
+
+def test_letters_of_every_alphabet_and_line_breaks_stay():
+    """Nothing is wrong with them."""
+    spec = ic.MethodSpec(name="m", factory="a:b", summary="مرحبا · 你好 · 👩‍👩‍👧 ∂f/∂x", when="Two\n\tlines.")
+
+    assert spec.summary.startswith("مرحبا")

@@ -5,11 +5,20 @@ Two frozen records that travel with everything found: where it came from, and wh
 
 from __future__ import annotations
 
+import re
 import traceback
 
 import attrs
 
 from inseq_core.errors import PluginError
+
+_ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Characters that move a terminal's cursor, colour it, or turn a line around; lines and tabs are left."""
+
+
+def inert(text: str) -> str:
+    """``text`` with what would act on a terminal written out (``\\x1b``)."""
+    return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 @attrs.frozen(kw_only=True)
@@ -58,8 +67,8 @@ class Failure:
     distribution: str = ""
     version: str = ""
     stage: str
-    reason: str
-    traceback: str = attrs.field(default="", repr=False)
+    reason: str = attrs.field(converter=inert)
+    traceback: str = attrs.field(default="", repr=False, converter=inert)
 
     @classmethod
     def of(cls, source: Provenance, stage: str, reason: str | BaseException) -> Failure:
@@ -95,4 +104,4 @@ def one_line(error: BaseException) -> str:
     except Exception:
         lines = ["(its message could not be shown)"]
     name = type(error).__name__
-    return f"{name}: {lines[0]}" if lines else name
+    return inert(f"{name}: {lines[0]}" if lines else name)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import attrs
 
 from inseq_core.errors import InvalidArgumentError, invalid
+from inseq_core.hooks.provenance import inert
 
 LazyObject = str | Callable[..., Any]
 """``"package.module:object"``, imported on first use, or the object itself."""
@@ -52,8 +53,8 @@ def _identifier(instance: Any, attribute: attrs.Attribute[str], value: str) -> N
 
 
 def _sentence(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
-    if not isinstance(value, str) or not value.strip() or "\n" in value.strip():
-        raise _refuse(instance, attribute.name, value, "a summary of one line")
+    if not isinstance(value, str) or not value.strip() or "\n" in value.strip() or inert(value) != value:
+        raise _refuse(instance, attribute.name, value, "a summary of one line, without control characters")
 
 
 def _lazy(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -65,8 +66,8 @@ def _lazy(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 
 def _text(instance: Any, attribute: attrs.Attribute[str], value: str) -> None:
-    if not isinstance(value, str):
-        raise _refuse(instance, attribute.name, value, "text")
+    if not isinstance(value, str) or inert(value) != value:
+        raise _refuse(instance, attribute.name, value, "text without control characters")
 
 
 def _flag(instance: Any, attribute: attrs.Attribute[bool], value: bool) -> None:
