@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 from support.hf_adapters import tiny_adapter
@@ -25,6 +27,13 @@ def put_on_a_mode(model: nn.Module) -> None:
 def take_off_a_mode(model: nn.Module) -> None:
     """As inside torch's own functions, which take modes off the stack for a moment."""
     torch.overrides._pop_mode()
+
+
+def leave_a_block_open(model: nn.Module) -> None:
+    """As between the beginning of a block and its entry in the ``with``: it ends with the traceback."""
+    opened = torch.overrides._pop_mode_temporarily()
+    opened.__enter__()
+    raise KeyboardInterrupt
 
 
 def leave_a_hook(model: nn.Module) -> None:
@@ -53,6 +62,7 @@ def leave_gradients_off(model: nn.Module) -> None:
     [
         put_on_a_mode,
         take_off_a_mode,
+        leave_a_block_open,
         leave_a_hook,
         leave_a_forward,
         leave_parameters_frozen,
@@ -68,6 +78,7 @@ def test_what_an_interrupt_left_is_put_back(change) -> None:
         with pytest.raises(KeyboardInterrupt), as_found(model):
             change(model)
             raise KeyboardInterrupt
+        gc.collect()  # the traceback is gone
         modes = torch.overrides._get_current_function_mode_stack()
         assert len(modes) == 1 and modes[0] is outer
     own_hooks = {own.id}

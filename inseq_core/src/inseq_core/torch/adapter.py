@@ -24,6 +24,7 @@ from inseq_core.data.batch import IntArray, TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.errors import SelfCheckError
 from inseq_core.torch import planner, seams
+from inseq_core.torch.as_found import as_found
 from inseq_core.torch.baselines import blanked
 
 if TYPE_CHECKING:
@@ -210,10 +211,12 @@ class TorchAdapter(ModelAdapter):
         """
         self._is_compiled = seams.is_compiled(self.model)
         modes = [(module, module.training) for module in self.model.modules()]
+        watches, dropout_active = list(self._watches), self._dropout_active
         try:
-            with torch.inference_mode(False):
+            with torch.inference_mode(False), as_found(self.model):
                 yield
         finally:
+            self._watches[:], self._dropout_active = watches, dropout_active
             for module, mode in modes:
                 if module.training is not mode:
                     module.training = mode

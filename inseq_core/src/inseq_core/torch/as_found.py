@@ -7,6 +7,7 @@ is then left is put back here, from notes taken before anything was changed.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,7 +33,9 @@ def as_found(model: nn.Module) -> Iterator[None]:
     modes, has_gradients = torch.overrides._get_current_function_mode_stack(), torch.is_grad_enabled()
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            _finish_blocks(error)
         _put_modes_back(modes)
         torch.set_grad_enabled(has_gradients)
         for module, forward, hooks in modules:
@@ -52,6 +55,16 @@ class FunctionMode(TorchFunctionMode):
     def __exit__(self, *error: Any) -> None:
         if torch.overrides._get_current_function_mode() is self:
             super().__exit__(*error)
+
+
+def _finish_blocks(error: BaseException) -> None:
+    """End the ``with`` blocks that an interrupt kept from ending; they would end when its traceback is thrown away,
+    behind what is put back here.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__context__
 
 
 def _put_modes_back(before: list[Any]) -> None:
