@@ -194,6 +194,9 @@ def _default(
     """Trailing axes reduced by their default functions, last first; normalised where the method says so."""
     given = dict(parameters)
     normalize, rescale = given.pop("normalize", None), given.pop("rescale", None)
+    for name, value in (("normalize", normalize), ("rescale", rescale)):
+        if value is not None and not isinstance(value, bool):
+            raise invalid(name, value, "True or False")
     if normalize is None and not rescale:
         normalize = attribution.normalize
     count = max(1, len(attribution.axes))

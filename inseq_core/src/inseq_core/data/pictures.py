@@ -50,7 +50,7 @@ class ViewShortcuts:
             show_dim=show_dim,
             slice_dims=slice_dims,
             display=display,
-            return_html=bool(return_html),
+            return_html=return_html or False,
             return_figure=return_figure,
             do_aggregation=False,
         )
@@ -81,7 +81,7 @@ class ViewShortcuts:
             show_dim=show_dim,
             slice_dims=slice_dims,
             display=display,
-            return_html=bool(return_html),
+            return_html=return_html or False,
             return_figure=return_figure,
         )
 
@@ -111,7 +111,7 @@ class ViewShortcuts:
             min_val=min_val,
             max_val=max_val,
             display=display,
-            return_html=bool(return_html),
+            return_html=return_html or False,
             return_figure=return_figure,
             replace_char=replace_char,
             wrap_after=wrap_after,

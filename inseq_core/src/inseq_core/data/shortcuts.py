@@ -14,6 +14,7 @@ import attrs
 from inseq_core.data import frames
 from inseq_core.data.pictures import ViewShortcuts
 from inseq_core.data.token import TokenSequence, TokenWithId
+from inseq_core.errors import invalid
 
 if TYPE_CHECKING:
     from inseq_core.data.attribution import FeatureAttributionSequenceOutput
@@ -105,6 +106,8 @@ class SequenceShortcuts(ViewShortcuts):
 
     def decode_tokens(self, tokenizer: Any) -> FeatureAttributionSequenceOutput:
         """Tokens with an id as the tokenizer decodes them one by one (byte-level pieces become readable)."""
+        if not callable(getattr(tokenizer, "decode", None)):
+            raise invalid("tokenizer", tokenizer, "a tokenizer: something with decode(ids)")
         sequence = _sequence(self)
         return attrs.evolve(
             sequence, source=_decoded(sequence.source, tokenizer), target=_decoded(sequence.target, tokenizer)

@@ -222,10 +222,10 @@ class AttributeContextOutput:
             SavedFileExistsError: something is there, and ``overwrite`` is False.
         """
         from inseq_core.store.json_file import dump
-        from inseq_core.store.whole import write_whole
+        from inseq_core.store.whole import as_path, write_whole
 
         document = {"format": FORMAT, "version": VERSION, **_without_nan(self.to_dict())}
-        return write_whole(Path(path), lambda: dump(document), overwrite)
+        return write_whole(as_path(path), lambda: dump(document), overwrite)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> AttributeContextOutput:
@@ -235,10 +235,11 @@ class AttributeContextOutput:
             SavedFileMissingError: nothing is there. FileFormatError: it is something else, or newer.
         """
         from inseq_core.store.json_file import parse
+        from inseq_core.store.whole import as_path
 
-        if not Path(path).is_file():
+        if not as_path(path).is_file():
             raise SavedFileMissingError(f"There is no file {path}.")
-        values = parse(Path(path).read_bytes()).value
+        values = parse(as_path(path).read_bytes()).value
         if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
             raise FileFormatError(f"{path} is no context attribution, but {values['format']!r}.")
         if isinstance(values, dict) and values.get("version", VERSION) != VERSION:
@@ -262,9 +263,9 @@ class AttributeContextOutput:
     def save_html(self, path: str | PathLike[str]) -> Path:
         """Write the page to a file, all of it or nothing."""
         from inseq_core.pecore.pictures import page
-        from inseq_core.store.whole import write_whole
+        from inseq_core.store.whole import as_path, write_whole
 
-        return write_whole(Path(path), lambda: page(self).encode("utf-8"), overwrite=True)
+        return write_whole(as_path(path), lambda: page(self).encode("utf-8"), overwrite=True)
 
     def _repr_html_(self) -> str:
         """What a notebook shows for a result that is the value of a cell."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,7 @@ from inseq_core.errors import (
 from inseq_core.store import json_file, peer, safetensors_file
 from inseq_core.store.arrays import PRECISIONS, Budget, Encoding, Precision, from_record, to_record, to_stored
 from inseq_core.store.document import from_document, part_of, to_document
-from inseq_core.store.whole import refuse_existing, write_whole
-
-PathLike = str | os.PathLike[str]
+from inseq_core.store.whole import PathLike, as_path, refuse_existing, write_whole
 
 SUFFIXES = (".safetensors", ".json.gz", ".json")
 _FREE = 256 << 20
@@ -63,7 +60,16 @@ def save_attributions(
         FileAccessError: the disk is full, the folder is read-only, or the like.
         InvalidArgumentError: no such precision, or compression asked of safetensors.
     """
-    path = _as_path(path)
+    path = as_path(path)
+    for name, flag in (
+        ("overwrite", overwrite),
+        ("compress", compress),
+        ("ndarray_compact", ndarray_compact),
+        ("use_primitives", use_primitives),
+        ("split_sequences", split_sequences),
+    ):
+        if not isinstance(flag, bool):
+            raise invalid(name, flag, "True or False")
     if scores_precision not in PRECISIONS:
         raise invalid("scores_precision", scores_precision, "'float32', 'float16' or 'float8'")
     stem, suffix = _parts(path)
@@ -116,7 +122,7 @@ def load_attributions(path: PathLike, max_bytes: int | None = None) -> FeatureAt
         FileAccessError: the file may not be read, or its disk fails.
         InvalidArgumentError: ``path`` is no path, or ``max_bytes`` no number.
     """
-    path = _as_path(path)
+    path = as_path(path)
     if max_bytes is not None and (not isinstance(max_bytes, int) or isinstance(max_bytes, bool)):
         raise invalid("max_bytes", max_bytes, "a whole number, or None")
     try:
@@ -210,9 +216,3 @@ def _parts(path: Path) -> tuple[str, str]:
     name = path.name
     suffix = next((s for s in SUFFIXES if name.lower().endswith(s)), path.suffix)
     return name[: len(name) - len(suffix)], name[len(name) - len(suffix) :]
-
-
-def _as_path(path: PathLike) -> Path:
-    if not isinstance(path, (str, os.PathLike)) or not Path(path).name:
-        raise invalid("path", path, "the path of a file")
-    return Path(path)

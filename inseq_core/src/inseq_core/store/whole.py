@@ -13,7 +13,26 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from inseq_core.errors import FileAccessError, InseqError, SavedFileExistsError, SavedFileMissingError
+from inseq_core.errors import (
+    FileAccessError,
+    InseqError,
+    SavedFileExistsError,
+    SavedFileMissingError,
+    invalid,
+)
+
+PathLike = str | os.PathLike[str]
+
+
+def as_path(path: PathLike) -> Path:
+    """The path of a file.
+
+    Raises:
+        InvalidArgumentError: it is something else, or has no name.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not Path(path).name:
+        raise invalid("path", path, "the path of a file")
+    return Path(path)
 
 
 def write_whole(path: Path, content: Callable[[], bytes], overwrite: bool) -> Path:

@@ -8,6 +8,7 @@ Axes: I rows, T columns, then the trailing axes, each of its shown entries and *
 
 from __future__ import annotations
 
+import numbers
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -156,9 +157,15 @@ def axis_number(dim: Dim, axes: Sequence[str]) -> int:
     return number
 
 
-def _limit(max_show_size: int | None) -> int:
-    if max_show_size is not None and max_show_size < 1:
+def check_size(max_show_size: Any) -> None:
+    """Raises InvalidArgumentError for what is no size of a table."""
+    is_whole = isinstance(max_show_size, numbers.Integral) and not isinstance(max_show_size, bool)
+    if max_show_size is not None and not (is_whole and max_show_size >= 1):
         raise invalid("max_show_size", max_show_size, "a whole number of at least 1")
+
+
+def _limit(max_show_size: int | None) -> int:
+    check_size(max_show_size)
     return max_show_size or DEFAULT_SHOWN
 
 

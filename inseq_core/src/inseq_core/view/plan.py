@@ -13,11 +13,11 @@ from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.data.scores import ScoreArray
 from inseq_core.errors import InvalidArgumentError, invalid
 from inseq_core.view.colors import ColorScale, color_scale
-from inseq_core.view.granular import BrowsedAxis, Choice, Dim, Span, axis_number, with_all
+from inseq_core.view.granular import BrowsedAxis, Choice, Dim, Span, axis_number, check_size, with_all
 from inseq_core.view.heading import Heading, heading, reading
 from inseq_core.view.numbers import NumberFormat, exact_decimals, number_format
 from inseq_core.view.table import ScoreTable, score_table
-from inseq_core.view.tokens import StepText, WrapAfter, highlight_scale, step_texts
+from inseq_core.view.tokens import StepText, WrapAfter, check_wrap, highlight_scale, step_texts
 
 _TERMINAL_SIZE = 100
 """Inputs and steps that a terminal shows unless asked for more: some ten screens."""
@@ -128,9 +128,17 @@ def planned(
         InvalidArgumentError: nothing to show, or texts with different axes.
     """
     sequences, info = _opened(attributions, aggregate)
-    if max_show_size is not None and max_show_size < 1:
-        raise invalid("max_show_size", max_show_size, "a whole number of at least 1")
-    if any(s.is_granular for s in sequences):
+    check_size(max_show_size)
+    is_granular = any(s.is_granular for s in sequences)
+    for name, value in (("show_dim", show_dim), ("slice_dims", slice_dims)):
+        if value is not None and not is_granular:
+            raise invalid(
+                name,
+                value,
+                "none: these scores have no axis beyond input and step (any more).\n"
+                "  show_granular() and do_aggregation=False show the axes of a result that has them",
+            )
+    if is_granular:
         choice = Choice(show_dim=show_dim, slice_dims=slice_dims, max_show_size=max_show_size)
         return _granular_plan(sequences, info, choice, min_val, max_val, on_page)
     room = _Room(on_page=on_page, n_texts=len(sequences))
@@ -155,6 +163,9 @@ def planned_tokens(
         UnknownNameError: no step score ``highlight``.
     """
     sequences, info = _opened(attributions, aggregate)
+    check_wrap(wrap_after)
+    if highlight is not None and not isinstance(highlight, str):
+        raise invalid("step_score_highlight", highlight, "the name of a step score")
     if any(s.is_granular for s in sequences):
         raise InvalidArgumentError(
             f"The scores have the axes {sequences[0].axes}, and a token has one colour.\n"

@@ -177,7 +177,9 @@ def save_html(
         InvalidArgumentError: the folder does not exist. UnknownNameError: no such view. FileAccessError: the
             disk is full, or the like.
     """
-    target = Path(path)
+    from inseq_core.store.whole import as_path, write_whole
+
+    target = as_path(path)
     if not target.parent.is_dir():
         raise invalid("path", str(target), f"a file in a folder that exists; {str(target.parent)!r} does not")
     if target.is_dir():
@@ -196,8 +198,6 @@ def save_html(
         plan = planned_tokens(attributions, min_val=min_val, max_val=max_val)
     else:
         raise unknown_name("view", view, ["granular", "table", "tokens"], existing="There are")
-    from inseq_core.store.whole import write_whole
-
     return write_whole(target, lambda: _html(plan, whole=True).encode("utf-8"), overwrite=True)
 
 
@@ -235,6 +235,9 @@ def _presented(
     plan: Callable[..., TablePlan | TokensPlan], display: bool, return_html: bool, return_figure: bool
 ) -> Any:
     """Show, and return what was asked for; ``plan(on_page=…)`` decides what is to be seen there."""
+    for name, flag in (("display", display), ("return_html", return_html), ("return_figure", return_figure)):
+        if flag is not None and not isinstance(flag, bool):
+            raise invalid(name, flag, "True or False")
     if return_figure:
         if return_html:
             raise InvalidArgumentError("return_html and return_figure are both set: expected one of them.")

@@ -5,7 +5,9 @@ Axes: T steps of one text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -121,12 +123,22 @@ def _line(
     )
 
 
+def check_wrap(wrap_after: Any) -> None:
+    """Raises InvalidArgumentError for what does not say where lines end."""
+    expected = "a number of tokens, at least 1, or the tokens to wrap after"
+    if isinstance(wrap_after, numbers.Integral) and not isinstance(wrap_after, bool):
+        if wrap_after < 1:
+            raise invalid("wrap_after", wrap_after, expected)
+    elif wrap_after is not None and not isinstance(wrap_after, str):
+        is_many = isinstance(wrap_after, Iterable) and not isinstance(wrap_after, bool)
+        if not is_many or not all(isinstance(mark, str) for mark in wrap_after):
+            raise invalid("wrap_after", wrap_after, expected)
+
+
 def _wraps(tokens: Sequence[ShownToken], wrap_after: WrapAfter) -> list[bool]:
     if wrap_after is None:
         return [token.line_break for token in tokens]
-    if isinstance(wrap_after, int):
-        if wrap_after < 1:
-            raise invalid("wrap_after", wrap_after, "at least 1 token, or the tokens to wrap after")
+    if isinstance(wrap_after, numbers.Integral):
         return [token.line_break or (i + 1) % wrap_after == 0 for i, token in enumerate(tokens)]
     if isinstance(wrap_after, str):
         # ".!?" means any of the marks, "hi" the word.
