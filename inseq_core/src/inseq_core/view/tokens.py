@@ -5,7 +5,6 @@ Axes: T steps of one text.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -126,7 +125,7 @@ def _line(
 def check_wrap(wrap_after: Any) -> None:
     """Raises InvalidArgumentError for what does not say where lines end."""
     expected = "a number of tokens, at least 1, or the tokens to wrap after"
-    if isinstance(wrap_after, numbers.Integral) and not isinstance(wrap_after, bool):
+    if isinstance(wrap_after, int | np.integer) and not isinstance(wrap_after, bool):
         if wrap_after < 1:
             raise invalid("wrap_after", wrap_after, expected)
     elif wrap_after is not None and not isinstance(wrap_after, str):
@@ -138,7 +137,7 @@ def check_wrap(wrap_after: Any) -> None:
 def _wraps(tokens: Sequence[ShownToken], wrap_after: WrapAfter) -> list[bool]:
     if wrap_after is None:
         return [token.line_break for token in tokens]
-    if isinstance(wrap_after, numbers.Integral):
+    if isinstance(wrap_after, int | np.integer):
         return [token.line_break or (i + 1) % wrap_after == 0 for i, token in enumerate(tokens)]
     if isinstance(wrap_after, str):
         # ".!?" means any of the marks, "hi" the word.
