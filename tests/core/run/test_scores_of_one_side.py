@@ -7,6 +7,7 @@ import pytest
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import MethodOutputError
 from inseq_core.hooks import MethodSpec, get_host
+from inseq_core.run import assemble
 
 
 @attrs.frozen(kw_only=True)
@@ -69,3 +70,22 @@ def test_several_layers_at_once_are_an_axis_of_the_result(lm):
     assert out[0].axes == ("layer", "hidden")
     np.testing.assert_allclose(out[0].target_attributions[0, 0], np.ones((2, 3)))
     assert out.aggregate()[0].axes == ()
+
+
+def test_of_several_layers_the_axes_that_the_spec_can_reduce_are_reduced_where_they_would_not_fit(
+    lm, monkeypatch
+):
+    """The axis that a list of layers adds has no default of its own: it stays, and the info says what went."""
+    whole = lm.attribute("the dog", method="at_a_module", layers=2)
+    monkeypatch.setattr(assemble, "GRANULAR_BUDGET", 100)
+    reduced = lm.attribute("the dog", method="at_a_module", layers=2)
+
+    assert reduced[0].axes == ("layer",)
+    np.testing.assert_allclose(
+        reduced[0].target_attributions, np.linalg.norm(whole[0].target_attributions, axis=-1), rtol=1e-6
+    )
+    assert [r["axis"] for r in reduced.info.reductions] == ["hidden"]
+    assert reduced[0].default_aggregation == ()
+    np.testing.assert_allclose(
+        reduced.aggregate()[0].target_attributions, whole.aggregate()[0].target_attributions, rtol=1e-6
+    )

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import click
 
+from inseq_core.errors import InseqError, UnknownNameError
 from inseq_core.hooks import Registry, methods, step_functions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -51,8 +52,12 @@ class Registered(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name, as it is registered."""
-        if value not in self.registry():
-            self.fail(str(self.registry().unknown(value)), param, ctx)
+        try:
+            self.registry().get(value)
+        except UnknownNameError as error:
+            self.fail(str(error), param, ctx)
+        except InseqError:
+            return str(value)  # it exists; what is wrong with it is said where it is used
         return str(value)
 
 

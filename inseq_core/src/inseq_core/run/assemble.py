@@ -153,6 +153,16 @@ class Ledger:
             sheet.put_step_scores(rows.grid.step[chosen], {n: v[chosen] for n, v in scores.items()})
 
     @property
+    def n_reduced(self) -> int:
+        """How many of the last axes were reduced as they came in."""
+        return len(self.request.method.spec.default_aggregation) if self.reduced else 0
+
+    @property
+    def kept_axes(self) -> tuple[str, ...]:
+        """Names of the trailing axes that the scores still have."""
+        return self.axes[: len(self.axes) - self.n_reduced]
+
+    @property
     def _name(self) -> str:
         return self.request.method.name
 
@@ -220,7 +230,9 @@ class Ledger:
         return numbers
 
     def _reduce(self, values: np.ndarray) -> np.ndarray:
-        """(R, positions, *trailing), without the trailing axes where they would be too much to keep."""
+        """(R, positions, *trailing), where that would be too much to keep without those of the last axes that the
+        method says how to reduce.
+        """
         if values.ndim == 2:
             return values
         if self.reduced is None:
@@ -233,7 +245,7 @@ class Ledger:
 
     def _is_too_much(self, trailing: Sequence[int]) -> bool:
         spec = self.request.method.spec
-        if self.request.options.keep_granular or len(spec.default_aggregation) != len(trailing):
+        if self.request.options.keep_granular or not 0 < len(spec.default_aggregation) <= len(trailing):
             return False
         positions = sum(
             (len(sheet.text.target_ids) + len(() if (s := sheet.text.source_ids) is None else s))

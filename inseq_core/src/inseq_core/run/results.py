@@ -74,10 +74,10 @@ def _sequence(ledger: Ledger, sheet: TextScores) -> FeatureAttributionSequenceOu
         sequence_scores=sheet.sequence_scores,
         attr_pos_start=sheet.span[0],
         attr_pos_end=sheet.span[1],
-        axes=ledger.axes if is_granular else (),
-        default_aggregation=spec.default_aggregation if is_granular else (),
+        axes=ledger.kept_axes if is_granular else (),
+        default_aggregation=spec.default_aggregation[ledger.n_reduced :] if is_granular else (),
         normalize=spec.normalize and scores is not None,
-        meaning=_meaning(ledger, is_granular),
+        meaning=_meaning(ledger),
         step_aggregation={f.name: dict(f.aggregate_map) for f in request.step_functions},
         segments=(*text.segments, *_feature_segments(features, text)),
         source_word_starts=starts,
@@ -98,11 +98,11 @@ def _tokens(request: AttributeRequest, ids: np.ndarray, shown: TokenTexts) -> li
     return [TokenWithId(token, int(i)) for token, i in zip(tokens, ids, strict=True)]
 
 
-def _meaning(ledger: Ledger, is_granular: bool) -> ScoreMeaning:
+def _meaning(ledger: Ledger) -> ScoreMeaning:
     """What the scores stand for, also after trailing axes were reduced."""
     spec = ledger.request.method.spec
     meaning = ScoreMeaning(signed=spec.signed, additive=spec.additive, complete=spec.complete)
-    if ledger.reduced and not is_granular:
+    if ledger.reduced:
         for name in spec.default_aggregation:
             meaning = reduced_meaning(meaning, find_function(name))
     return meaning
@@ -207,5 +207,5 @@ def _reductions(ledger: Ledger) -> tuple[Any, ...]:
             "function": function,
             "reason": "the scores would not fit; keep_granular=True keeps the axis",
         }
-        for axis, function in zip(reversed(spec.trailing_axes), spec.default_aggregation, strict=True)
+        for axis, function in zip(reversed(ledger.axes), spec.default_aggregation, strict=False)
     )
