@@ -75,7 +75,7 @@ def test_what_an_interrupt_left_is_put_back(change) -> None:
     outer = Passing()
     own = model.lm_head.register_forward_hook(lambda *_: None)
     with outer:
-        with pytest.raises(KeyboardInterrupt), as_found(model):
+        with pytest.raises(KeyboardInterrupt), as_found(model.modules(), model.parameters()):
             change(model)
             raise KeyboardInterrupt
         gc.collect()  # the traceback is gone

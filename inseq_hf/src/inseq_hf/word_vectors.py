@@ -39,7 +39,7 @@ class WordEncoder:
         limit = min(limit, getattr(self.model.config, "max_position_embeddings", limit) or limit)
         ids, owners = ids[:limit], owners[:limit]
         device = next(self.model.parameters()).device
-        with torch.no_grad(), seams.evaluating(self.model):
+        with torch.no_grad(), seams.evaluating(self.model.modules()):
             output = self.model(input_ids=torch.tensor([ids], device=device), output_hidden_states=True)
         states = output.hidden_states[self.layer][0].float().cpu().numpy()  # (P, D)
         sums, counts = np.zeros((len(words), states.shape[1])), np.zeros(len(words))

@@ -119,8 +119,9 @@ class TorchAdapter(ModelAdapter):
         self.counts: collections.Counter[str] = collections.Counter()
         self.memory_budget = planner.default_budget(seams.device_of(model))
         self._dropout_active = False
-        self._is_compiled = seams.is_compiled(model)
+        self._is_compiled = seams.is_compiled(model.modules())
         self._watches: list[Watch] = []
+        self._parts: tuple[tuple[nn.Module, ...], tuple[nn.Parameter, ...]] | None = None
 
     # -- what a framework says ----------------------------------------------------------------------------------------
 
@@ -175,7 +176,7 @@ class TorchAdapter(ModelAdapter):
     @property
     def device(self) -> torch.device:
         """Where the model takes its inputs."""
-        return seams.device_of(self.model)
+        return self._parts[1][0].device if self._parts else seams.device_of(self.model)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -209,13 +210,17 @@ class TorchAdapter(ModelAdapter):
         """Tensors made inside can be differentiated at, also when the caller is in inference mode; a mode that a
         plugin leaves the model in is taken back.
         """
-        self._is_compiled = seams.is_compiled(self.model)
-        modes = [(module, module.training) for module in self.model.modules()]
-        watches, dropout_active = list(self._watches), self._dropout_active
+        modules, parameters = tuple(self.model.modules()), tuple(self.model.parameters())
+        self._is_compiled = seams.is_compiled(modules)
+        modes = [(module, module.training) for module in modules]
+        watches, dropout_active, parts = list(self._watches), self._dropout_active, self._parts
         try:
-            with torch.inference_mode(False), as_found(self.model):
-                yield
+            with torch.inference_mode(False), as_found(modules, parameters):
+                self._parts = (modules, parameters)
+                with self.quiet():  # once for the whole call; what is asked inside finds little to do
+                    yield
         finally:
+            self._parts = parts
             self._watches[:], self._dropout_active = watches, dropout_active
             for module, mode in modes:
                 if module.training is not mode:
@@ -226,9 +231,10 @@ class TorchAdapter(ModelAdapter):
         """Eval mode (unless dropout was asked for), parameters without gradients, and compiled modules run as they were
         written, so that they see the seams; all restored afterwards.
         """
-        mode = nullcontext() if self._dropout_active else seams.evaluating(self.model)
+        modules, parameters = self._parts or (self.model.modules(), self.model.parameters())
+        mode = nullcontext() if self._dropout_active else seams.evaluating(modules)
         way = seams.uncompiled() if self._is_compiled else nullcontext()
-        with mode, way, seams.frozen(self.model.parameters()):
+        with mode, way, seams.frozen(parameters):
             yield
 
     @contextmanager

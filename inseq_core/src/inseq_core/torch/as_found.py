@@ -8,7 +8,7 @@ is then left is put back here, from notes taken before anything was changed.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,12 +24,10 @@ _HOOKS = {
 
 
 @contextmanager
-def as_found(model: nn.Module) -> Iterator[None]:
-    """Whatever leaves the block by an exception finds the model, and torch's modes, as they were before it."""
-    modules = [
-        (m, vars(m).get("forward"), [frozenset(getattr(m, name)) for name in _HOOKS]) for m in model.modules()
-    ]
-    parameters = [(p, p.requires_grad) for p in model.parameters()]
+def as_found(modules: Iterable[nn.Module], parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Whatever leaves the block by an exception finds a model's parts, and torch's modes, as they were before it."""
+    known = [(m, vars(m).get("forward"), [frozenset(vars(m)[name]) for name in _HOOKS]) for m in modules]
+    asking = [(p, p.requires_grad) for p in parameters]
     modes, has_gradients = torch.overrides._get_current_function_mode_stack(), torch.is_grad_enabled()
     try:
         yield
@@ -38,12 +36,12 @@ def as_found(model: nn.Module) -> Iterator[None]:
             _finish_blocks(error)
         _put_modes_back(modes)
         torch.set_grad_enabled(has_gradients)
-        for module, forward, hooks in modules:
+        for module, forward, hooks in known:
             if vars(module).get("forward") is not forward:
                 vars(module).pop("forward") if forward is None else vars(module).update(forward=forward)
-            for (name, beside), known in zip(_HOOKS.items(), hooks, strict=True):
-                _forget(module, (name, *beside), known)
-        for parameter, asks in parameters:
+            for (name, beside), before in zip(_HOOKS.items(), hooks, strict=True):
+                _forget(module, (name, *beside), before)
+        for parameter, asks in asking:
             if parameter.requires_grad is not asks:
                 parameter.requires_grad_(asks)
         raise

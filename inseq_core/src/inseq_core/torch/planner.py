@@ -38,7 +38,7 @@ LOOKS_INSIDE = frozenset({Capability.ATTENTIONS, Capability.HIDDEN_STATES, Capab
 TALL_ENOUGH = 5 << 16
 """Numbers (tokens of all cotangents × hidden) of one batched backward pass; taller products are no faster."""
 
-TALL_PASS = 2048
+TALL_PASS = 512
 """Tokens of one plain forward pass over versions of a text; larger passes are no faster."""
 
 SHORTEST = 256

@@ -48,7 +48,7 @@ class Band:
 
 def pass_cost(adapter: TorchAdapter) -> int:
     """What one more pass costs, in tokens: short products are slow, and every layer has its overhead."""
-    return 2048 if adapter.device.type == "cuda" else 48
+    return 2048 if adapter.device.type == "cuda" else 32
 
 
 def bands(change: IntArray, length: int, cost: int) -> list[Band]:

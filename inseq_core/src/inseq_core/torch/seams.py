@@ -155,16 +155,18 @@ def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Every module in eval mode inside the block; each gets its own mode back, whatever was done inside."""
-    modes = [(m, m.training) for m in model.modules()]
-    for m, _ in modes:
-        m.training = False
+    modes = [(m, m.training) for m in modules]
+    for m, is_training in modes:
+        if is_training:
+            m.training = False
     try:
         yield
     finally:
-        for m, mode in modes:
-            m.training = mode
+        for m, is_training in modes:
+            if m.training is not is_training:
+                m.training = is_training
 
 
 @contextmanager
@@ -218,12 +220,12 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
         yield
 
 
-def is_compiled(model: nn.Module) -> bool:
-    """Whether a module of the model runs as compiled code, which does not see hooks that are added later."""
+def is_compiled(modules: Iterable[nn.Module]) -> bool:
+    """Whether a module of a model runs as compiled code, which does not see hooks that are added later."""
     return any(
         getattr(m, "_compiled_call_impl", None) is not None
         or hasattr(vars(m).get("forward"), "_torchdynamo_orig_callable")
-        for m in model.modules()
+        for m in modules
     )
 
 
