@@ -17,6 +17,7 @@ SLOW_ROOMS = (
     "docs",
     "explained",
     "hf",
+    "matrix",
     "onnx",
     "packaging",
     "perturbation",

@@ -105,9 +105,9 @@ class Step:
 
     def logits(self, prefix: Any, source: Any = None, **masks: Tensor) -> Tensor:
         """(P, V) what the model says behind prefixes (P, L), for sources (P, S)."""
-        ids = {"input_ids": torch.as_tensor(prefix)}
+        ids = {"input_ids": torch.tensor(prefix)}
         if source is not None:
-            ids = {"input_ids": torch.as_tensor(source), "decoder_input_ids": torch.as_tensor(prefix)}
+            ids = {"input_ids": torch.tensor(source), "decoder_input_ids": torch.tensor(prefix)}
         with torch.no_grad():
             return self.adapter.model(**ids, **masks).logits[:, -1].double()
 
