@@ -162,3 +162,16 @@ def test_a_mode_that_a_method_leaves_the_model_in_is_taken_back(translator):
         unregister("methods", "forgetful")
 
     assert not any(module.training for module in translator.adapter.model.modules())
+
+
+@pytest.mark.parametrize("prompt", ["The keys\u0301\u0301 to", "<|endoftext|>The keys to", "The keys"])
+def test_what_was_generated_can_be_given_back(prompt):
+    """Results hold outputs as they are decoded: accents composed, special tokens left out."""
+    model = inseq.load_model("demo-lm", "dummy")
+    (first,) = generated = model.attribute(prompt, generation_args={"max_new_tokens": 3}, **QUIET)
+
+    (again,) = model.attribute(prompt, generated.info.generated_texts, **QUIET)
+
+    n = len(first.source)
+    assert again.target[:n] == first.target[:n]
+    assert [str(t) for t in again.target[n:]] == [str(t) for t in first.target[n:] if t != "<|endoftext|>"]

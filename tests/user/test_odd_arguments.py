@@ -99,6 +99,22 @@ def test_tables_and_columns_of_other_things_are_refused(translator, table, said)
         translator.attribute(table, **QUIET)
 
 
+@pytest.mark.parametrize(
+    ("texts", "named"),
+    [
+        ("a \ud83d b", "input_texts"),
+        (["fine", "\udc80"], r"input_texts\[1\]"),
+        ([{"role": "user", "content": "\ud83d"}], r"input_texts\[0\]\['content'\]"),
+    ],
+)
+def test_half_of_a_character_is_refused_with_its_place(translator, texts, named):
+    """Text that was cut, or read as Latin-1 with errors kept: tokenizers end in a TypeError."""
+    with pytest.raises(errors.InvalidArgumentError, match=rf"{named} = .*half of a character, '\\ud"):
+        translator.attribute(texts, **QUIET)
+    with pytest.raises(errors.InvalidArgumentError, match=r"generated_texts = .*half of a character"):
+        translator.attribute("fine", "\ud83d", **QUIET)
+
+
 def test_a_text_that_is_not_there_is_said_with_how_many_there_are(granular):
     """Not an error about tuples."""
     out = output_of(granular)

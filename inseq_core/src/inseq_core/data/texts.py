@@ -25,13 +25,14 @@ def as_texts(name: str, value: Any) -> tuple[str, ...]:
         InvalidArgumentError: something else, or none.
     """
     if isinstance(value, str):
-        return (value,)
+        return (_check_whole(name, value),)
     texts = items_of(value)
     if texts is None:
         raise invalid(name, value, _or_listed(value, "a text or a list of texts"))
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise invalid(f"{name}[{i}]", text, "a text")
+        _check_whole(f"{name}[{i}]", text)
     if not texts:
         raise invalid(name, value, "at least one text")
     return tuple(texts)
@@ -46,7 +47,7 @@ def as_inputs(name: str, value: Any) -> tuple[InputText, ...]:
         InvalidArgumentError: something else, none, or a message without role or content.
     """
     if isinstance(value, str):
-        return (value,)
+        return (_check_whole(name, value),)
     if isinstance(value, Mapping):
         return (_chat(name, [value]),)
     items = items_of(value)
@@ -57,8 +58,26 @@ def as_inputs(name: str, value: Any) -> tuple[InputText, ...]:
     if any(isinstance(item, Mapping) for item in items):
         return (_chat(name, items),)
     return tuple(
-        item if isinstance(item, str) else _chat(f"{name}[{i}]", item) for i, item in enumerate(items)
+        _check_whole(f"{name}[{i}]", item) if isinstance(item, str) else _chat(f"{name}[{i}]", item)
+        for i, item in enumerate(items)
     )
+
+
+def _check_whole(name: str, text: str) -> str:
+    """The text, every character of it whole.
+
+    Raises:
+        InvalidArgumentError: half of a pair of surrogates, which no tokenizer can read.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise InvalidArgumentError(
+            f"{name} = {text[:80]!r} has half of a character, {half!r}, at {error.start}: it was cut, or read in "
+            "another encoding.\n  text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') mends it."
+        ) from error
+    return text
 
 
 def _or_listed(value: Any, expected: str) -> str:
@@ -82,6 +101,8 @@ def _chat(name: str, messages: Any) -> Chat:
                 f"{name}[{i}] has no role: {_shown(message)}.\n"
                 "  A chat message is {'role': 'user', 'content': 'Hello'}."
             )
+        if isinstance(message.get("content"), str):
+            _check_whole(f"{name}[{i}]['content']", message["content"])
         if "content" not in message and "tool_calls" not in message:
             raise InvalidArgumentError(
                 f"{name}[{i}] has no content: {_shown(message)}.\n"

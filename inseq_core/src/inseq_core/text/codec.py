@@ -237,12 +237,17 @@ class TextCodec(abc.ABC):
         """(L,) ids of ``text``, beginning with ``given_ids``.
 
         The whole text is tokenised; where that does not begin with the given ids (the prompt ends inside a
-        merge, is a chat, ends in a space), what follows the prompt is tokenised as a continuation of it.
+        merge, is a chat, ends in a space), what follows the prompt is tokenised as a continuation of it. The prompt
+        may stand in it as it was given, or as its ids are decoded.
 
         Raises:
             ForcedTextError: ``text`` does not begin with ``given_text``.
         """
         given = [int(i) for i in given_ids]
+        if not text.startswith(given_text):
+            # what was generated is written without special tokens, and as the tokenizer normalises
+            shown = self.plain(given)
+            given_text = shown if shown.strip() and text.startswith(shown) else given_text
         if not text.startswith(given_text):
             own, other = _where_they_differ(text, given_text)
             raise ForcedTextError(
