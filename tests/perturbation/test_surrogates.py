@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Lasso, Ridge
 from support.removal_truth import linear_model
 
-from inseq_core.errors import InvalidArgumentError, NonFiniteScoreError
+from inseq_core.errors import ApproximationWarning, InvalidArgumentError, NonFiniteScoreError
 from inseq_perturbation.context_cite import scaled
 from inseq_perturbation.kernel_shap import kernel, shapley_regression
 from inseq_perturbation.lime import Lime
@@ -246,3 +248,18 @@ def test_scores_that_are_not_finite_are_not_taken_for_constant_ones(method, argu
         linear_model().attribute(
             "the dog", "the dog sees", method=method, attributed_fn=undefined, **arguments
         )
+
+
+@pytest.mark.parametrize(("method", "enough"), [("lime", 8), ("kernel_shap", 8)])
+def test_fewer_versions_than_scores_are_spoken_of(method, enough):
+    """Any model fits them: an R² of one would say that the scores can be relied on."""
+    text = "the dog sees a cat . the"  # seven features
+    model = linear_model()
+
+    with pytest.warns(
+        ApproximationWarning, match=rf"{method}: {enough - 1} versions .* of 7 features, and r2"
+    ):
+        model.attribute(text, f"{text} man", method=method, n_samples=enough - 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.attribute(text, f"{text} man", method=method, n_samples=enough)

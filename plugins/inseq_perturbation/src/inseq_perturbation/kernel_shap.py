@@ -17,7 +17,7 @@ from inseq_core.contracts.context import AttributionContext
 from inseq_core.data.batch import BoolArray
 from inseq_core.data.result import MethodOutput
 from inseq_perturbation.parameters import whole
-from inseq_perturbation.versions import all_subsets, by_view, uniform_draws
+from inseq_perturbation.versions import all_subsets, by_view, uniform_draws, warn_if_undetermined
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +38,8 @@ class KernelShap:
         """Values of features on their tokens; ``r2`` (R,) of the regression."""
         n = len(ctx.features)
         is_exact = n < 63 and 2**n <= self.n_samples
+        if not is_exact:  # the empty and the whole text fix the intercept and one score
+            warn_if_undetermined("kernel_shap", self.n_samples, n)
         kept = all_subsets(n)[::-1] if is_exact else self._drawn(ctx)  # the unchanged text first
         scores = ctx.removal_scores(kept)
         full, empty = scores[0], scores[-1]

@@ -13,7 +13,7 @@ from inseq_core.contracts.context import AttributionContext
 from inseq_core.data.result import MethodOutput
 from inseq_perturbation.parameters import above, at_least, between, one_of, whole
 from inseq_perturbation.surrogate import lasso, ridge
-from inseq_perturbation.versions import by_view, uniform_draws
+from inseq_perturbation.versions import by_view, uniform_draws, warn_if_undetermined
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +44,7 @@ class Lime:
 
     def attribute(self, ctx: AttributionContext) -> MethodOutput:
         """Coefficients of features on their tokens; ``r2`` (R,)."""
+        warn_if_undetermined("lime", self.n_samples, len(ctx.features))
         kept = uniform_draws(ctx, ctx.generator(), self.n_samples) >= self.mask_prob
         kept[0] = True
         scores = ctx.removal_scores(kept)  # (P, R)

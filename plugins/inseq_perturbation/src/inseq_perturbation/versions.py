@@ -6,6 +6,7 @@ nor what follows in this one change them. Axes: P versions, F features, R rows.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import attrs
@@ -13,6 +14,7 @@ import numpy as np
 
 from inseq_core.contracts.context import AttributionContext
 from inseq_core.data.batch import BoolArray, IntArray
+from inseq_core.errors import ApproximationWarning
 
 
 def one_left_out(n: int) -> BoolArray:
@@ -31,6 +33,18 @@ def uniform_draws(ctx: AttributionContext, generator: np.random.Generator, n: in
     order = ctx.features.reading_order()
     draws[:, order] = generator.random((len(order), n)).T
     return draws
+
+
+def warn_if_undetermined(method: str, versions: int, features: int) -> None:
+    """Say where versions are no more than the features, so that any linear model and its intercept fit."""
+    if versions <= features:
+        warnings.warn(
+            f"{method}: {versions} versions of the text do not determine the scores of {features} features, and r2"
+            " is high whatever the model does.\n  Use a larger n_samples, or fewer features: features='word',"
+            " 'sentence', a function.",
+            ApproximationWarning,
+            stacklevel=3,
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False)
