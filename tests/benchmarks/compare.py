@@ -8,29 +8,63 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 
-CASES: tuple[tuple[str, str, int, int, dict[str, Any]], ...] = (
-    ("tiny", "saliency", 16, 16, {}),
-    ("gpt2", "saliency", 16, 16, {}),
-    ("gpt2", "saliency", 64, 64, {}),
-    ("gpt2", "input_x_gradient", 16, 16, {}),
-    ("tiny", "integrated_gradients", 16, 16, {"n_steps": 20}),
-    ("gpt2", "integrated_gradients", 16, 16, {"n_steps": 20}),
-    ("gpt2", "gradient_shap", 16, 16, {"n_samples": 5}),
-    ("tiny", "occlusion", 16, 16, {}),
-    ("gpt2", "occlusion", 16, 16, {}),
-    ("tiny", "lime", 16, 16, {}),
-    ("llama", "value_zeroing", 16, 16, {}),
-    ("gpt2", "attention", 16, 16, {}),
-    ("gpt2", "dummy", 16, 16, {"step_scores": ["probability"]}),
-    ("marian", "saliency", 16, 16, {"attribute_target": True}),
-    ("marian", "integrated_gradients", 16, 16, {"attribute_target": True, "n_steps": 20}),
-    ("marian", "occlusion", 16, 16, {"attribute_target": True}),
+
+class Case(NamedTuple):
+    """A call of both: a model, a method, tokens of prompt and output, arguments, texts."""
+
+    model: str
+    method: str
+    prompt: int
+    generated: int
+    arguments: dict[str, Any]
+    batch: int = 1
+
+    @property
+    def label(self) -> str:
+        """As it stands in the table."""
+        texts = f", {self.batch} texts" if self.batch > 1 else ""
+        return f"{self.model} | {self.method}{texts} | {self.prompt}/{self.generated}"
+
+
+NODES = {"n_steps": 20}
+BOTH = {"attribute_target": True}
+
+CASES: tuple[Case, ...] = (
+    Case("tiny", "saliency", 8, 8, {}),
+    Case("tiny", "saliency", 16, 16, {}),
+    Case("tiny", "saliency", 32, 32, {}),
+    Case("tiny", "saliency", 64, 64, {}),
+    Case("tiny", "saliency", 128, 128, {}),
+    Case("tiny", "saliency", 16, 16, {}, batch=8),
+    Case("gpt2", "saliency", 16, 16, {}),
+    Case("gpt2", "input_x_gradient", 16, 16, {}),
+    Case("gpt2", "saliency", 64, 64, {}),
+    Case("tiny", "integrated_gradients", 16, 16, NODES),
+    Case("gpt2", "integrated_gradients", 16, 16, NODES),
+    Case("tiny", "integrated_gradients", 64, 64, NODES),
+    Case("tiny", "gradient_shap", 16, 16, {"n_samples": 5}),
+    Case("gpt2", "gradient_shap", 16, 16, {"n_samples": 5}),
+    Case("tiny", "occlusion", 8, 8, {}),
+    Case("tiny", "occlusion", 16, 16, {}),
+    Case("tiny", "occlusion", 32, 32, {}),
+    Case("tiny", "occlusion", 64, 64, {}),
+    Case("gpt2", "occlusion", 16, 16, {}),
+    Case("tiny", "lime", 16, 16, {}),
+    Case("llama", "value_zeroing", 16, 16, {}),
+    Case("tiny", "attention", 16, 16, {}),
+    Case("gpt2", "attention", 16, 16, {}),
+    Case("gpt2", "attention", 64, 64, {}),
+    Case("gpt2", "dummy", 16, 16, {"step_scores": ["probability"]}),
+    Case("marian", "saliency", 16, 16, BOTH),
+    Case("marian", "saliency", 64, 64, BOTH),
+    Case("marian", "integrated_gradients", 16, 16, {**BOTH, **NODES}),
+    Case("marian", "occlusion", 16, 16, BOTH),
 )
-"""model, method, prompt tokens, generated tokens, arguments."""
+"""What is compared; lengths double, so that the growth of the cost with the steps can be read off."""
 
 
 class Worker:

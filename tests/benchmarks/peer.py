@@ -53,28 +53,27 @@ def main() -> None:
     )
     print("| model | method | prompt/generated | ours s | peer s | ratio | ours MB | peer MB | difference |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for name, method, prompt, generated, arguments in CASES:
-        label = f"{name} | {method} | {prompt}/{generated}"
-        if options.only not in label.replace(" ", ""):
+    for case in CASES:
+        if options.only not in case.label.replace(" ", ""):
             continue
-        inputs, outputs = texts(name, prompt, generated)
-        case = {"path": str(make(name, options.models)), "method": method, "inputs": inputs,
-                "outputs": outputs, "arguments": arguments, "scores": True}  # fmt: skip
+        inputs, outputs = texts(case.model, case.prompt, case.generated, case.batch)
+        call = {"path": str(make(case.model, options.models)), "method": case.method, "inputs": inputs,
+                "outputs": outputs, "arguments": case.arguments, "scores": True}  # fmt: skip
         runs: tuple[list, list] = ([], [])
         for repeat in range(options.repeats + 1):
             for worker, kept in zip((ours, theirs), runs, strict=True):
-                answer = worker.run(case)
+                answer = worker.run(call)
                 if repeat:  # the first run of a case warms up
                     kept.append(answer)
         failed = [a["error"] for kept in runs for a in kept if "error" in a]
         if failed:
-            print(f"| {label} | {failed[0]} |", flush=True)
+            print(f"| {case.label} | {failed[0]} |", flush=True)
             continue
         cpu = [median(kept, "cpu") for kept in runs]
         memory = [median(kept, "memory") / 1e6 for kept in runs]
         difference = largest_difference(runs[0][-1], runs[1][-1])
         print(
-            f"| {label} | {cpu[0]:.3f} | {cpu[1]:.3f} | **{cpu[1] / cpu[0]:.1f}** | {memory[0]:.0f} | "
+            f"| {case.label} | {cpu[0]:.3f} | {cpu[1]:.3f} | **{cpu[1] / cpu[0]:.1f}** | {memory[0]:.0f} | "
             f"{memory[1]:.0f} | "
             f"{difference:.1e} |",
             flush=True,
