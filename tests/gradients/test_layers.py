@@ -13,7 +13,9 @@ import pytest
 import torch
 from support.contexts import context_of, of_row, tiny_context
 from support.hf_adapters import forced, tiny_adapter
+from support.tiny_models import tiny_model
 
+import inseq
 from inseq_captum.layers import LayerGradientXActivation, LayerIntegratedGradients
 from inseq_captum.noise import SmoothGrad
 from inseq_core.data.batch import EncodedText
@@ -211,3 +213,14 @@ def gradient_x_output(ctx: TorchContext, row: int, layer: str) -> np.ndarray:
         handle.remove()
     (gradient,) = torch.autograd.grad(score, kept[-1])
     return (gradient * kept[-1])[0].detach().numpy()
+
+
+def test_a_module_that_was_given_as_an_object_is_a_name_in_the_record() -> None:
+    """Its own text is all of its layers."""
+    network, tokenizer = tiny_model("gpt2")
+    model = inseq.load_model(network, "layer_gradient_x_activation", tokenizer=tokenizer)
+
+    info = model.attribute("A dog", "A dog and", target_layer=network.transformer.h[0]).info
+
+    assert info.attribution_args["target_layer"] == "<GPT2Block>"
+    assert info.notes["target_layer"] == "transformer.h.0"

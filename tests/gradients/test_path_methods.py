@@ -13,6 +13,7 @@ from support.contexts import context_of, prefix_embeddings, prefix_score, tiny_c
 from inseq_core.errors import InvalidArgumentError
 from inseq_path_gradients.discretized import DiscretizedIntegratedGradients, monotonic
 from inseq_path_gradients.neighbours import NeighbourGraph
+from inseq_path_gradients.parameters import QUADRATURES, path_nodes
 from inseq_path_gradients.sequential import SequentialIntegratedGradients, without
 
 
@@ -189,3 +190,29 @@ def test_a_baseline_that_is_no_word_is_refused() -> None:
     """A path through words must end at one."""
     with pytest.raises(InvalidArgumentError, match="no word"):
         DiscretizedIntegratedGradients(baseline="zero")
+
+
+@pytest.mark.parametrize("rule", QUADRATURES)
+def test_every_quadrature_integrates_a_line_as_well_as_it_can(rule: str) -> None:
+    """Weights sum to one; the integral of x is a half, but for the half step that one-sided sums are off by."""
+    for n in (1, 2, 7):
+        points, weights = path_nodes(rule, n)
+        assert weights.sum() == pytest.approx(1)
+        off = {"riemann_left": -0.5 / n, "riemann_right": 0.5 / n}.get(rule, 0)
+        assert (points * weights).sum() == pytest.approx(0.5 + off)
+
+
+def test_sequential_scores_of_another_quadrature_are_its_sum() -> None:
+    """A token's score is the weighted mean of its own gradients on its own path, here by the right-hand rule."""
+    ctx = tiny_context("gpt2", (("A dog", " and"),))
+    found = SequentialIntegratedGradients(n_steps=2, method="riemann_right").attribute(ctx)
+
+    shift = ctx.inputs - ctx.baseline()
+    for position in range(ctx.inputs.target.shape[1]):
+        moved = ctx.inputs.target.clone()
+        moved[:, position] -= 0.5 * shift.target[:, position]
+        gradients = [
+            ctx.step_gradients(ctx.inputs.with_sides((x,))).target for x in (moved, ctx.inputs.target)
+        ]
+        expected = sum(gradients)[:, position] / 2 * shift.target[:, position]
+        torch.testing.assert_close(found.target[:, position], expected, rtol=0, atol=1e-12)

@@ -33,7 +33,9 @@ def items_of(value: Any) -> Sequence[Any] | None:
 
 
 def as_plain(value: Any, depth: int = 0) -> Any:
-    """``value`` as plain data; functions and classes by their names, other objects by their ``repr``."""
+    """``value`` as plain data; functions and classes by their names, other objects by their ``repr``, or their class
+    where that is several lines.
+    """
     if value is None or isinstance(value, (bool, str)):
         return value if not isinstance(value, str) else str(value)
     if isinstance(value, int):
@@ -50,7 +52,9 @@ def as_plain(value: Any, depth: int = 0) -> Any:
         return sorted((as_plain(item, depth + 1) for item in value), key=repr)
     if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
         return as_plain(value.tolist(), depth + 1)
-    return str(getattr(value, "__qualname__", None) or repr(value))
+    name = getattr(value, "__qualname__", None)
+    text = str(name) if name else repr(value)
+    return text if "\n" not in text else f"<{type(value).__name__}>"  # a module prints all of its layers
 
 
 def as_plain_dict(values: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -146,11 +146,11 @@ def _by_text(output: Tensor, texts: int, length: int) -> Tensor | None:
 
 def _other_choice(model: nn.Module, name: str, module: nn.Module, calls: int) -> str:
     """What to take instead of a module that does not run once."""
+    if calls:
+        return "Choose a module that runs once: one around it, before or behind it."
     inside = [f"{name}.{child}" for child, _ in module.named_children()]
     if inside:
         return f"Choose a module inside it: {listed(inside, 8)}."
-    if calls:
-        return "Choose a module that runs once: the one around it, or one before or behind it."
     weights = {id(p) for p in module.parameters()}
     others = [
         other

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor
 
 from inseq_core.data.result import MethodOutput
 from inseq_core.torch import InputTensors, TorchContext, planner
-from inseq_path_gradients.parameters import at_least_one
+from inseq_path_gradients.parameters import at_least_one, known_quadrature, path_nodes
 
 Node = tuple[str, int, float, float]
 """side, position, alpha, weight."""
@@ -31,7 +30,9 @@ class SequentialIntegratedGradients:
     alone appears.
 
     Args:
-        n_steps: nodes of the Gauss–Legendre quadrature on each path, >= 1.
+        n_steps: nodes of the quadrature on each path, >= 1.
+        method: quadrature rule: "gausslegendre", "riemann_right", "riemann_left", "riemann_middle",
+            "riemann_trapezoid".
         baseline: "unk", "pad", "mask", "eos", "zero", "mean", a token, or a text of as many tokens as the
             input; the paper uses the mask token.
         multiply_by_inputs: multiply the averaged gradient by (embedding - baseline).
@@ -41,6 +42,7 @@ class SequentialIntegratedGradients:
     """
 
     n_steps: int = attrs.field(default=50, validator=at_least_one)
+    method: str = attrs.field(default="gausslegendre", validator=known_quadrature)
     baseline: str | int = "unk"
     multiply_by_inputs: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
     return_convergence_delta: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
@@ -68,9 +70,8 @@ class SequentialIntegratedGradients:
         )
 
     def _nodes(self, side: str, position: int) -> Iterator[Node]:
-        points, weights = np.polynomial.legendre.leggauss(self.n_steps)
-        for point, weight in zip(points, weights, strict=True):
-            yield side, position, float(point + 1) / 2, float(weight) / 2
+        for alpha, weight in zip(*path_nodes(self.method, self.n_steps), strict=True):
+            yield side, position, float(alpha), float(weight)
 
     def _add(self, ctx: TorchContext, total: InputTensors, nodes: list[Node], shift: InputTensors) -> None:
         """Add each node's weighted gradient at its own position."""
