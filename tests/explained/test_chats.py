@@ -103,6 +103,18 @@ def test_an_answer_may_be_given_alone(load):
     assert "".join(str(t) for t in alone.step_tokens).replace("Ġ", " ") == "It is Paris."
 
 
+def test_an_answer_may_be_given_back_as_results_hold_it(load):
+    """The decoded chat was taken for the answer, and stood in the model twice."""
+    model = load("gpt2")
+    first = model.attribute(CHAT, method="dummy", **NEW)
+
+    again = model.attribute(CHAT, first.info.generated_texts, method="dummy", show_progress=False)
+
+    n = len(first[0].source)
+    assert again[0].target[:n] == first[0].target[:n]
+    assert model.decode([t.id for t in again[0].target]) == model.decode([t.id for t in first[0].target])
+
+
 def test_tools_reach_the_template(load):
     """They stand in the prompt, and are no turn of anybody's."""
     model = load("gpt2")

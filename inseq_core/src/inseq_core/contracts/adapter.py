@@ -278,3 +278,15 @@ class ModelAdapter(abc.ABC):
 
     def close(self) -> None:
         """Let go of what the adapter holds."""
+
+
+def whole_chat(adapter: ModelAdapter, given: EncodedInput, text: str) -> str:
+    """A chat with its answer, of which ``text`` is all or the last part: nobody should have to write a template out.
+
+    Args:
+        text: the answer; or the whole chat, as its template writes it or as results hold it, decoded.
+    """
+    if text.startswith(given.text):
+        return text
+    shown = adapter.decode(given.ids, True)
+    return given.text + (text[len(shown) :] if shown.strip() and text.startswith(shown) else text)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from inseq_core.contracts.adapter import EncodedInput
+from inseq_core.contracts.adapter import EncodedInput, whole_chat
 from inseq_core.contracts.memory import in_parts
 from inseq_core.data.batch import EncodedText
 from inseq_core.errors import InvalidArgumentError, TextTooLongError
@@ -49,8 +49,7 @@ def _begin(request: AttributeRequest, index: int, given: EncodedInput) -> Encode
         target = start = adapter.start_ids(given, prefix=forced)
     else:
         if not isinstance(request.input_texts[index], str) and not adapter.is_encoder_decoder:
-            # The answer alone is enough for a chat: nobody should have to write the template out.
-            forced = forced if forced.startswith(given.text) else given.text + forced
+            forced = whole_chat(adapter, given, forced)
         target = adapter.encode_output(forced, given)
     return EncodedText(
         target_ids=target,

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from inseq_core.contracts.adapter import EncodedInput, ModelAdapter
+from inseq_core.contracts.adapter import EncodedInput, ModelAdapter, whole_chat
 from inseq_core.contracts.step_function import StepCall
 from inseq_core.data.batch import EncodedText, IntArray, as_ids
 from inseq_core.data.plain import items_of
@@ -205,10 +205,10 @@ def _target_ids(
         return adapter.encode_output(text, given)
     if not text:
         return as_ids(())
-    if text.startswith(given.text) or has_own_prompt or not isinstance(source, str):
-        # as for generated_texts, the answer alone is enough for a chat
-        is_answer = not isinstance(source, str) and not text.startswith(given.text)
-        return adapter.encode_output(given.text + text if is_answer else text, given)
+    if not isinstance(source, str):
+        return adapter.encode_output(whole_chat(adapter, given, text), given)
+    if text.startswith(given.text) or has_own_prompt:
+        return adapter.encode_output(text, given)
     return as_ids(encode(text).ids)  # another prompt, too
 
 

@@ -244,8 +244,8 @@ class TextCodec(abc.ABC):
             ForcedTextError: ``text`` does not begin with ``given_text``.
         """
         given = [int(i) for i in given_ids]
-        if not text.startswith(given_text):
-            # what was generated is written without special tokens, and as the tokenizer normalises
+        if not given_text or not text.startswith(given_text):
+            # results hold outputs without special tokens, as the tokenizer normalises, and a chat's as a whole
             shown = self.plain(given)
             given_text = shown if shown.strip() and text.startswith(shown) else given_text
         if not text.startswith(given_text):
