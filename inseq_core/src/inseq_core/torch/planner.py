@@ -35,7 +35,7 @@ FEWEST_COPIES = 5
 LOOKS_INSIDE = frozenset({Capability.ATTENTIONS, Capability.HIDDEN_STATES, Capability.INTERVENTIONS})
 """What methods need that visit attention or blocks in one pass."""
 
-TALL_ENOUGH = 5 << 16
+TALL_ENOUGH = 5 << 15
 """Numbers (tokens of all cotangents × hidden) of one batched backward pass; taller products are no faster."""
 
 TALL_PASS = 512
