@@ -118,6 +118,14 @@ def test_overlapping_kinds_have_to_be_told_apart():
         sequence.aggregate("segments", kind="documents")
 
 
+def test_overlapping_segments_of_one_kind_leave_no_kind_to_choose():
+    """Spans of characters that a user gave may overlap."""
+    first = chat().segments[0]
+    shifted = attrs.evolve(first, start=first.start + 1, end=first.end + 1)
+    with pytest.raises(InvalidArgumentError, match=r"overlap.*\n  Merge 'spans' that do not"):
+        chat(segments=[first, shifted]).aggregate("segments")
+
+
 def test_segments_that_were_scored_are_the_ones_that_are_merged():
     """The contents of a chat lie within its turns; who removed turns means turns."""
     contents = [attrs.evolve(s, kind="content") for s in chat().segments]

@@ -311,10 +311,10 @@ def _apart(segments: list[Segment]) -> Spans:
     ordered = sorted(segments, key=lambda s: (s.start, s.end))
     for before, after in itertools.pairwise(ordered):
         if after.start < before.end:
-            kinds = listed(dict.fromkeys(s.kind for s in segments))
+            kinds = list(dict.fromkeys(s.kind for s in segments))
+            hint = f"Choose a kind: {listed(kinds)}." if len(kinds) > 1 else "Merge 'spans' that do not."
             raise InvalidArgumentError(
-                f"Segments {before.label!r} and {after.label!r} overlap: a position cannot be in both.\n"
-                f"  Choose a kind: {kinds}."
+                f"Segments {before.label!r} and {after.label!r} overlap: a position cannot be in both.\n  {hint}"
             )
     return tuple((s.start, s.end) for s in ordered)
 
