@@ -120,10 +120,9 @@ def test_overlapping_kinds_have_to_be_told_apart():
 
 def test_overlapping_segments_of_one_kind_leave_no_kind_to_choose():
     """Spans of characters that a user gave may overlap."""
-    first = chat().segments[0]
-    shifted = attrs.evolve(first, start=first.start + 1, end=first.end + 1)
+    segments = [attrs.evolve(chat().segments[0], start=start, end=start + 2) for start in (0, 1)]
     with pytest.raises(InvalidArgumentError, match=r"overlap.*\n  Merge 'spans' that do not"):
-        chat(segments=[first, shifted]).aggregate("segments")
+        chat(segments=segments).aggregate("segments")
 
 
 def test_segments_that_were_scored_are_the_ones_that_are_merged():
