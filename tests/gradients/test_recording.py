@@ -214,12 +214,12 @@ def test_a_node_with_a_wrong_derivative_is_found_before_the_first_result(
     right = products._back
     monkeypatch.setattr(products, "_back", lambda rows, *rest: 2 * right(rows, *rest))
     ctx = tiny_context("llama")
-    ctx.adapter.traits.checked = True
     with changed_traits(ctx.adapter, records_passes=False):
         expected = ctx.step_gradients()
 
-    with pytest.warns(ApproximationWarning, match="autograd"):
-        found = ctx.step_gradients()
+    with changed_traits(ctx.adapter, checked=True, proved_recording=False, records_passes=True):
+        with pytest.warns(ApproximationWarning, match="autograd"):
+            found = ctx.step_gradients()
 
     assert found.target is not None and expected.target is not None
     torch.testing.assert_close(found.target, expected.target, rtol=0, atol=1e-12)
