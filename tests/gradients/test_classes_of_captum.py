@@ -134,6 +134,7 @@ def test_windows_and_masks_are_one_position_each() -> None:
         ({"algorithm": "LLMAttribution"}, "that runs on embeddings"),
         ({"algorithm": "FeaturePermutation"}, "nothing to shuffle"),
         ({"algorithm": "LayerConductance"}, "Give target_layer="),
+        ({"algorithm": "LayerConductance", "target_layer": ["transformer"]}, "run at one module"),
         ({"algorithm": "NoiseTunnel", "init_args": {"attribution_method": "Salience"}}, "'Salience'"),
         (
             {"algorithm": "NoiseTunnel", "init_args": {"attribution_method": "LayerDeepLift"}},

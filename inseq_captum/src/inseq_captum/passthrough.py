@@ -77,6 +77,11 @@ class CaptumAlgorithm:
                 f"target_layer = {self.target_layer!r}: {self.algorithm} works at the embeddings.\n"
                 "  Use it without target_layer, or a class whose name begins with Layer."
             )
+        if isinstance(self.target_layer, (list, tuple)):
+            raise Invalid(
+                f"target_layer = {self.target_layer!r}: {self.algorithm} is run at one module.\n"
+                "  Give its name, or use layer_integrated_gradients, layer_gradient_x_activation or layer_deeplift."
+            )
         if self.target_layer is None and layered:
             raise Invalid(
                 f"target_layer = None: {self.algorithm} works at a module of the model.\n"
