@@ -258,3 +258,19 @@ def test_a_model_made_in_inference_mode_is_refused_with_the_reason(translator):
 
     with pytest.raises(errors.ModelLoadError, match="inference_mode"):
         inseq.load_model(made, "saliency", tokenizer=translator.tokenizer)
+
+
+@pytest.mark.parametrize("wrong", [[-1], [1.5], [[1, 2.5]], [True], np.array([5.0]), ["a"]])
+def test_ids_are_whole_numbers_from_zero(translator, wrong):
+    """A negative one overflowed in the tokenizer, and a fraction was cut off."""
+    for ask in (translator.decode, translator.convert_ids_to_tokens):
+        with pytest.raises(errors.InvalidArgumentError, match="ids = "):
+            ask(wrong)
+    found = {translator.decode(ids) for ids in ([5, 6], np.array([5, 6]), [torch.tensor(5), np.int64(6)])}
+    assert len(found) == 1
+
+
+def test_what_is_no_list_of_outputs_is_not_merged():
+    """Not an error about iteration."""
+    with pytest.raises(errors.MergeError, match="3 is no list"):
+        inseq.merge_attributions(3)

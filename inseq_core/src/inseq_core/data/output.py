@@ -136,6 +136,8 @@ def merge_attributions(attributions: Iterable[FeatureAttributionOutput]) -> Feat
     Raises:
         MergeError: nothing to merge, or the first field that differs, with both values.
     """
+    if not isinstance(attributions, Iterable):
+        raise MergeError(f"{attributions!r} is no list: expected FeatureAttributionOutput objects.")
     outputs = list(attributions)
     for position, output in enumerate(outputs):
         if not isinstance(output, FeatureAttributionOutput):

@@ -111,10 +111,18 @@ def id_rows(adapter: ModelAdapter, ids: Any) -> tuple[list[list[int]], bool]:
         raise invalid("ids", ids, "token ids, or rows of them")
     rows = [_row(adapter, row) for row in ids]
     if all(row is None for row in rows):
-        return [[int(i) for i in ids]], True
+        return [_checked_ids(ids)], True
     if any(row is None for row in rows):
         raise invalid("ids", ids, "token ids, or rows of them, not both")
-    return [row for row in rows if row is not None], False
+    return [_checked_ids(row) for row in rows if row is not None], False
+
+
+def _checked_ids(ids: Sequence[Any]) -> list[int]:
+    ids = [i.item() if hasattr(i, "item") else i for i in ids]
+    for i in ids:
+        if isinstance(i, bool) or not isinstance(i, int) or i < 0:
+            raise invalid("ids", i, "token ids: whole numbers, at least 0")
+    return ids
 
 
 def _id_array(ids: Any) -> np.ndarray:
@@ -132,13 +140,13 @@ def _id_array(ids: Any) -> np.ndarray:
     return array
 
 
-def _row(adapter: ModelAdapter, row: Any) -> list[int] | None:
+def _row(adapter: ModelAdapter, row: Any) -> list[Any] | None:
     if isinstance(row, (int, np.integer)):
         return None
     if isinstance(row, (list, tuple)):
-        return [int(i) for i in row]
+        return list(row)
     values = adapter.to_numpy(row)
-    return None if values.ndim == 0 else [int(i) for i in values]
+    return None if values.ndim == 0 else list(values.tolist())
 
 
 def tokens_of(
