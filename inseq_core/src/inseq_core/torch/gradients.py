@@ -230,7 +230,7 @@ def _steps_vjp(
         lengths: target positions that each of T steps sees.
     """
     n_steps, sequences = lengths.values.shape
-    tokens = sum(leaf.shape[1] for leaf in leaves)
+    tokens = max(leaf.shape[1] for leaf in leaves)
     size = planner.cotangents_at_once(sequences, max(tokens, 1), n_steps, adapter.hidden_size)
     parts: list[tuple[Tensor, ...]] = []
     for start in range(0, n_steps, size):

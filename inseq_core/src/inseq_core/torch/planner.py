@@ -20,7 +20,7 @@ from inseq_core.hooks.specs import Capability, MethodSpec
 if TYPE_CHECKING:
     from inseq_core.torch.adapter import TorchAdapter
 
-MOST_STEPS = 32
+MOST_STEPS = 64
 """Steps that share a prefix pass at most: beyond it the backward work on positions that a step cannot see grows."""
 
 FORWARD_SHARE = 1.5
