@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 STAMP := $(VENV)/.installed
+WORKERS ?= 2
 
 PACKAGES := $(sort $(patsubst %/pyproject.toml,%,$(wildcard inseq_*/pyproject.toml plugins/*/pyproject.toml)))
 SOURCES := $(wildcard inseq_*/src plugins/*/src)
@@ -34,11 +35,12 @@ $(STAMP): constraints.txt requirements-dev.txt pyproject.toml $(addsuffix /pypro
 demo: $(STAMP)
 	@$(PY) -m inseq_demo.walkthrough --output demo.html
 
+# Two workers, whole files each: fixtures of a file are made once, and every test has a core.
 test: $(STAMP)
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 fast-test: $(STAMP)
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

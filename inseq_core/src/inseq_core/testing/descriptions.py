@@ -13,7 +13,6 @@ from inseq_core.hooks.parameters import parameters_of
 from inseq_core.run.binding import construct
 from inseq_core.testing.checks import demand, refuse
 
-
 _ENDS_BARE = "<nonsense> ends in a bare {}: {}; give the field a validator"
 
 
