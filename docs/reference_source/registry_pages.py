@@ -259,7 +259,7 @@ def _command(entry: Entry[Any]) -> Iterator[str]:
         part for part in (command.help or entry.spec.summary).replace("\b", "").split("\n\n") if part.strip()
     ]
     yield from (prose(part) for part in paragraphs)
-    context = click.Context(command, info_name=f"inseq {entry.name}")
+    context = _context(command, f"inseq {entry.name}")
     yield fenced(" ".join([context.command_path, *command.collect_usage_pieces(context)]))
     yield _options(command)
     if isinstance(command, click.Group):
@@ -271,8 +271,15 @@ def _command(entry: Entry[Any]) -> Iterator[str]:
                 yield _options(child)
 
 
+def _context(command: click.Command, name: str | None = None) -> click.Context:
+    """A context with the program's own settings: a command keeps the help option of the first context it sees."""
+    return click.Context(
+        command, info_name=name, help_option_names=program.context_settings["help_option_names"]
+    )
+
+
 def _options(command: click.Command) -> str:
-    context = click.Context(command)
+    context = _context(command)
     rows = []
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)

@@ -17,11 +17,9 @@ def test_the_readme_does_what_it_says(exported, tmp_path, monkeypatch):
     reader = Reader(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
 
-    told = [
-        block
-        for block in blocks(README)
-        if block.language == "python" or (block.language == "console" and "export-onnx" not in block.text)
-    ]
-    assert {block.language for block in told} == {"python", "console"}
+    told = [block for block in blocks(README) if block.language in ("python", "console")]
+    exporting = [block for block in told if "export-onnx" in block.text]
+    assert len(exporting) == 1 and len(told) > 1
     for block in told:
-        reader.run(block)
+        if block not in exporting:
+            reader.run(block)

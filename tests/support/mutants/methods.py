@@ -214,21 +214,15 @@ class MovesTheWeights(Sound):
         return super().scores(ctx)
 
 
-class LeavesEvaluationMode(Sound):
-    """The model was in training mode."""
-
-    def scores(self, ctx: Any) -> InputTensors:
-        ctx.adapter.model.eval()
-        return super().scores(ctx)
-
-
 class CleansUpAtTheEnd(Sound):
-    """A hook is taken away, unless something fails before."""
+    """A parameter is put back, unless something fails before."""
 
     def scores(self, ctx: Any) -> InputTensors:
-        handle = ctx.adapter.model.register_forward_hook(lambda *_: None)
+        bias = ctx.adapter.model.head.bias
+        before = bias.detach().clone()
+        bias.data.add_(1e-3)
         scores = super().scores(ctx)
-        handle.remove()
+        bias.data.copy_(before)
         return scores
 
 
@@ -243,13 +237,14 @@ class HidesFailures(Sound):
 
 
 class CallsTheModel(Sound):
-    """Runs the model as it is, not through the context."""
+    """Runs the model in the mode that it was given in, not through the context."""
 
     def scores(self, ctx: Any) -> InputTensors:
         scores = super().scores(ctx)
         if ctx.batch.has_source:
             return scores
         ids = ctx.adapter.as_array(ctx.batch.target_ids)
+        ctx.adapter.model.train()
         with torch.no_grad():
             size = ctx.adapter.run_decoder(ids, torch.ones_like(ids)).logits.square().mean()
         return scores * float(size)
@@ -347,13 +342,8 @@ METHODS = (
         check="the_model_is_left_as_it_was", defect="a weight moved in place", make=method(MovesTheWeights)
     ),
     Mutant(
-        check="the_model_is_left_as_it_was",
-        defect="evaluation mode that stays",
-        make=method(LeavesEvaluationMode),
-    ),
-    Mutant(
         check="the_model_is_left_as_it_was_after_a_failure",
-        defect="a hook removed without try/finally",
+        defect="a weight put back without try/finally",
         make=method(CleansUpAtTheEnd),
     ),
     Mutant(
@@ -363,7 +353,7 @@ METHODS = (
     ),
     Mutant(
         check="training_mode_does_not_show",
-        defect="calls the model without switching dropout off",
+        defect="switches dropout on and calls the model",
         make=method(CallsTheModel),
     ),
 )
