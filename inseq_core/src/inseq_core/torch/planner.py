@@ -41,7 +41,7 @@ TALL_ENOUGH = 5 << 15
 TALL_PASS = 512
 """Tokens of one plain forward pass over versions of a text; larger passes are no faster."""
 
-SHORTEST = 256
+SHORTEST = 400
 """Tokens of a batched backward pass, however wide the model is."""
 
 MANY_COPIES = 512
@@ -192,8 +192,9 @@ def cotangents_at_once(sequences: int, length: int, steps: int, dim: int) -> int
     """Steps whose cotangents go through one batched backward pass, all passes alike: few where the products are
     tall already.
     """
-    tokens = max(TALL_ENOUGH // dim, SHORTEST)
-    most = int(np.clip(tokens // max(sequences * length, 1), 1, max(steps, 1)))
+    tokens, each = max(TALL_ENOUGH // dim, SHORTEST), max(sequences * length, 1)
+    # two of more than half the size are faster than each alone
+    most = int(np.clip(max(round(tokens / each), 2 if each < tokens else 1), 1, max(steps, 1)))
     return -(-steps // -(-steps // most))
 
 
