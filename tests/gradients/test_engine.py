@@ -22,7 +22,7 @@ from inseq_core.errors import CapabilityError
 from inseq_core.hooks.specs import Capability, MethodSpec
 from inseq_core.torch import TorchAdapter
 
-FLOAT32_INSIDE = ("gpt_neo", "gptj", "gemma2", "bloom", "mpt", *MIXTURES_OF_EXPERTS)
+FLOAT32_INSIDE = ("gpt_neo", "gptj", "gemma2", "gemma3", "bloom", "mpt", *MIXTURES_OF_EXPERTS)
 """Models that compute attention, positions or routing in float32 whatever their weights are in."""
 
 EXACT = ("gpt2", "llama", "marian", "t5")
@@ -72,7 +72,7 @@ def test_plain_nodes_cotangent_loops_and_whole_model_logits_change_nothing(name:
     ctx = tiny_context(name)
     expected = ctx.step_gradients().sides()
 
-    for slower in ({"records_passes": False}, {"batches_cotangents": False}, {"splits_at_head": False}):
+    for slower in ({"uses_tape": False}, {"batches_cotangents": False}, {"splits_at_head": False}):
         with changed_traits(ctx.adapter, **slower):
             for a, e in zip(ctx.step_gradients().sides(), expected, strict=True):
                 torch.testing.assert_close(a, e, rtol=0, atol=1e-12)

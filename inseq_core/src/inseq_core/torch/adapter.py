@@ -43,12 +43,14 @@ class RowPass:
 
     Attributes:
         hidden: (R, D) what the head is given, on the body's graph; (R, V) logits where the model has no usable head seam.
+        every: (B, L, D) or (B, L, V), what ``hidden`` was taken from.
         detached: the same, detached; the head's graph starts here.
         logits: (R, 1, V) with the model's own post-processing.
         raw: the framework's output object.
     """
 
     hidden: Tensor
+    every: Tensor
     detached: Tensor
     logits: Tensor
     raw: Any = None
@@ -64,8 +66,9 @@ class Traits:
         is_causal: logits of a prefix do not depend on what follows it.
         pads_safely: right padding changes nothing.
         batches_cotangents: batched vector-Jacobian products work (False after the first operation without a rule).
-        records_passes: nodes that know about several cotangents give autograd's gradients (``torch.recording``).
-        proved_recording: that was tried on this model.
+        layers: about how many dense layers it has the parameters of; 0 until counted.
+        uses_tape: gradients along a tape are autograd's (``torch.tape``).
+        proved_tape: that was tried on this model.
         shares_prefix: a cached prefix gives the uncached scores; None until tried.
         proved_prefix: target positions of the longest text for which it was proved.
         masks_hide: a token that attention must not look at changes nothing elsewhere; None until tried.
@@ -82,8 +85,9 @@ class Traits:
     is_causal: bool = True
     pads_safely: bool = True
     batches_cotangents: bool = True
-    records_passes: bool = True
-    proved_recording: bool = False
+    layers: float = 0.0
+    uses_tape: bool = True
+    proved_tape: bool = False
     shares_prefix: bool | None = None
     proved_prefix: int = 0
     masks_hide: bool | None = None
@@ -333,15 +337,20 @@ class TorchAdapter(ModelAdapter):
         if tap is None:
             rows = output.logits[sequence, position]  # (R, V)
             detached = rows.detach().requires_grad_(graph)
-            return RowPass(hidden=rows, detached=detached, logits=detached[:, None, :], raw=output)
+            return RowPass(
+                hidden=rows, every=output.logits, detached=detached, logits=detached[:, None, :], raw=output
+            )
         if (
             tap.calls != 1
             or tap.hidden is None
+            or tap.every is None
             or tap.detached is None
             or output.logits.shape[0] != len(grid)
         ):
             raise SelfCheckError(f"The output head ran {tap.calls} times in one forward pass, expected once.")
-        return RowPass(hidden=tap.hidden, detached=tap.detached, logits=output.logits, raw=output)
+        return RowPass(
+            hidden=tap.hidden, every=tap.every, detached=tap.detached, logits=output.logits, raw=output
+        )
 
     def decode_logits(
         self, batch: TokenBatch, grid: StepGrid, *, target: Tensor | None = None, memory: Tensor | None = None

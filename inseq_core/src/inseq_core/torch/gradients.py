@@ -13,7 +13,7 @@ Axes: B sequences, T steps, R rows, S source positions, L target positions, D hi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import attrs
@@ -22,14 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from inseq_core.contracts.step_function import ForwardOutput
-from inseq_core.data.batch import TokenBatch
+from inseq_core.data.batch import IntArray, TokenBatch
 from inseq_core.data.steps import StepGrid
-from inseq_core.errors import CapabilityError, InvalidArgumentError
+from inseq_core.errors import CapabilityError, InseqError, InvalidArgumentError
 from inseq_core.torch import planner, seams
 from inseq_core.torch.adapter import RowPass, TorchAdapter
-from inseq_core.torch.reach import CAN_UNPACK, Lengths
-from inseq_core.torch.recording import Recording
-from inseq_core.torch.selfcheck import check_recording
+from inseq_core.torch.selfcheck import check_tape
+from inseq_core.torch.tape import Reach, Tape
 
 ScoreOfRows = Callable[[ForwardOutput], Tensor]
 """Attributed function at the rows: ``ForwardOutput`` with logits (R, 1, V) -> (R,)."""
@@ -103,7 +102,38 @@ def step_gradients(
         CapabilityError: the attributed function detaches the graph.
         InvalidArgumentError: the model makes no use of the module's output.
     """
-    recording = recording_of(adapter, batch, grid) if rules is None else None
+
+    def along(back: WayBack) -> StepGradients:
+        sides = (source, target, want_source, want_target)
+        return _step_gradients(back, batch, grid, score, *sides, at, rules, name)
+
+    back = way_back(adapter, batch, grid) if rules is None else WayBack(adapter)
+    try:
+        return along(back)
+    except Exception as error:  # a tape is there for speed alone
+        if back.tape is None or isinstance(error, InseqError) or adapter.is_out_of_memory(error):
+            raise
+        found = along(WayBack(adapter))
+        adapter.traits.uses_tape = False
+        adapter.traits.note(f"passes are recorded by autograd alone: {str(error).splitlines()[0]}")
+        return found
+
+
+def _step_gradients(
+    back: WayBack,
+    batch: TokenBatch,
+    grid: StepGrid,
+    score: ScoreOfRows,
+    source: Tensor | None,
+    target: Tensor | None,
+    want_source: bool,
+    want_target: bool,
+    at: LayerPoint | None,
+    rules: ForwardRules | None,
+    name: str,
+) -> StepGradients:
+    """The same, the way back chosen."""
+    adapter = back.adapter
     at_source = at.module if at is not None and at.side == "source" else None
     at_target = at.module if at is not None and at.side == "target" else None
     with (
@@ -111,69 +141,64 @@ def step_gradients(
         torch.enable_grad(),
         adapter.quiet(),
         seams.differentiable_attention(),
-        rules or recording or nullcontext(),
+        rules or nullcontext(),
     ):
         leaves: list[Tensor] = []
         memory = memory_leaf = source_leaf = target_leaf = None
-        if batch.has_source:
-            if want_source:
+        scored = grid.scored
+        with back.tape or nullcontext():
+            if batch.has_source and want_source:
                 source_leaf = _leaf(
                     source if source is not None else adapter.batch_embeddings(batch, "source"), rules
                 )
+                back.begin(source_leaf, "source")
                 memory = adapter.encode_memory(batch, source_leaf, at_source)
                 memory_leaf = memory.detach().requires_grad_()
+                back.begin(memory_leaf, "source")
                 leaves.append(memory_leaf)
-            else:
+            elif batch.has_source:
                 with torch.no_grad():
                     memory_leaf = adapter.encode_memory(batch, source, at_source)
-        if want_target:
-            target_leaf = _leaf(
-                target if target is not None else adapter.batch_embeddings(batch, "target"), rules
+            if want_target:
+                target_leaf = _leaf(
+                    target if target is not None else adapter.batch_embeddings(batch, "target"), rules
+                )
+                back.begin(target_leaf, "target")
+                target = target_leaf
+                leaves.append(target_leaf)
+            rowpass = adapter.decode_rows(
+                batch, scored, target=target, memory=memory_leaf, at=at_target, graph=True
             )
-            target = target_leaf
-            leaves.append(target_leaf)
-        scored = grid.scored
-        rowpass = adapter.decode_rows(
-            batch, scored, target=target, memory=memory_leaf, at=at_target, graph=True
-        )
         end = memory if at_source is not None else rowpass.hidden
         if at is not None and end is not None and not end.requires_grad:
             raise InvalidArgumentError(
                 f"target_layer {at.name!r}: nothing of its (first) output is used on the way to the scores, so it has no "
                 "gradient.\n  Choose a module around it, or behind it."
             )
-        scores, cotangents, scale = row_cotangents(rowpass, score, name)
+        scores, cotangents, scale = row_cotangents(rowpass, score, name, back)
         if grid.span_ids is not None and scale is not None:
             cotangents, scale = _one_scale(cotangents, scale, adapter.as_array(grid.owner), len(grid))
         # the tokens of a summed row share a step: their cotangents go through the body in one product
-        step = adapter.as_array(grid.step[grid.owner] - int(grid.step.min()))
-        n_steps = int(step.max()) + 1
-        seen = np.zeros((n_steps, len(batch)), dtype=np.int64)
-        np.maximum.at(seen, (step.cpu().numpy(), scored.sequence), scored.position)
-        lengths = Lengths(seen, batch.target_ids.shape[1])
-        through_body = _steps_vjp(adapter, rowpass.hidden, leaves, cotangents, step, lengths, recording)
+        steps = grid.step[grid.owner] - int(grid.step.min())
+        n_steps = int(steps.max()) + 1
+        rows = CotangentRows(cotangents, steps, scored, batch.target_ids.shape)
+        tokens = max(leaf.shape[1] for leaf in leaves)
+        through_body = back.of_steps(rowpass, leaves, rows, tokens)
         by_leaf = dict(zip(map(id, leaves), through_body, strict=True))
         grad_target = by_leaf.get(id(target_leaf)) if target_leaf is not None else None
         grad_source = None
         if source_leaf is not None and memory is not None:
-            grad_source = _dense_vjp(adapter, memory, source_leaf, by_leaf[id(memory_leaf)], recording)
+            grad_source = back.of_all(memory, source_leaf, by_leaf[id(memory_leaf)])
+        step = adapter.as_array(steps)
         unscale = _dense_scale(scale, adapter.as_array(scored.sequence), step, len(batch), n_steps)
     return StepGradients(
         source=_finish(grad_source, unscale), target=_finish(grad_target, unscale), scores=scores.detach()
     )
 
 
-def recording_of(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid) -> Recording | None:
-    """What to record a forward pass with, once it has been proved on this model; None for one step alone."""
-    traits = adapter.traits
-    if grid.n_steps == 1 or not traits.records_passes or not CAN_UNPACK:
-        return None
-    if traits.checked and not traits.proved_recording:
-        check_recording(adapter, batch)
-    return Recording() if traits.records_passes else None
-
-
-def row_cotangents(rowpass: RowPass, score: ScoreOfRows, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
+def row_cotangents(
+    rowpass: RowPass, score: ScoreOfRows, name: str, back: WayBack
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Every row's derivative of its score with respect to what enters the head.
 
     In half precision each row's cotangent is divided by its largest entry on the way (the products are linear in it), so
@@ -196,7 +221,7 @@ def row_cotangents(rowpass: RowPass, score: ScoreOfRows, name: str) -> tuple[Ten
     if half:
         scale = by_logits.abs().amax(dim=(1, 2)).clamp_min(torch.finfo(torch.float32).tiny)
         by_logits = (by_logits / scale[:, None, None]).to(rowpass.logits.dtype)
-    (cotangents,) = torch.autograd.grad(rowpass.logits, rowpass.detached, by_logits)
+    cotangents = back.of_head(rowpass, by_logits)
     if half and scale is not None:
         peak = cotangents.float().abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
         cotangents = (cotangents.float() / peak[:, None]).to(rowpass.hidden.dtype)
@@ -215,112 +240,140 @@ def _leaf(embeddings: Tensor, rules: ForwardRules | None) -> Tensor:
     return leaf if rules is None else rules.mark(leaf)
 
 
-def _steps_vjp(
-    adapter: TorchAdapter,
-    hidden: Tensor,
-    leaves: Sequence[Tensor],
-    cotangents: Tensor,
-    step: Tensor,
-    lengths: Lengths,
-    recording: Recording | None,
-) -> list[Tensor]:
-    """Products of the rows' cotangents with the body's Jacobian, step by step: a (T, B, …) tensor for each leaf.
+@attrs.frozen(eq=False)
+class CotangentRows:
+    """Cotangents of hidden states, one for each of K scored tokens.
 
-    Args:
-        lengths: target positions that each of T steps sees.
+    Attributes:
+        values: (K, D).
+        step: (K,) which of T steps each belongs to.
+        scored: where they stand.
+        shape: B, L of the pass.
     """
-    n_steps, sequences = lengths.values.shape
-    tokens = max(leaf.shape[1] for leaf in leaves)
-    size = planner.cotangents_at_once(sequences, max(tokens, 1), n_steps, adapter.hidden_size)
-    parts: list[tuple[Tensor, ...]] = []
-    for start in range(0, n_steps, size):
-        stop = min(start + size, n_steps)
-        chosen = step[None, :] == torch.arange(start, stop, device=step.device)[:, None]  # (C, R)
-        batched = cotangents[None] * chosen[:, :, None]  # (C, R, D)
-        sent = Sent(batched, recording, lengths[start:stop])
-        parts.append(batched_vjp(adapter, hidden, leaves, sent, keep=stop < n_steps))
-    return [_joined(chunks) for chunks in zip(*parts, strict=True)]
+
+    values: Tensor
+    step: IntArray
+    scored: StepGrid
+    shape: tuple[int, ...]
+
+    @property
+    def n_steps(self) -> int:
+        """T."""
+        return int(self.step.max()) + 1
+
+    def chosen(self, start: int, stop: int) -> tuple[Tensor, Reach]:
+        """Those of some steps as the rows of a tape, (N + 1, D), and which rows they are."""
+        device = self.values.device
+        at = np.flatnonzero((self.step >= start) & (self.step < stop))
+        step, sequence, position = (
+            x[at] for x in (self.step - start, self.scored.sequence, self.scored.position - 1)
+        )
+        b, length = self.shape
+        reach = Reach.of(step, sequence, position, (stop - start, b, length), device)
+        places = torch.from_numpy((step * b + sequence) * length + position).to(device)
+        rows = self.values.new_zeros(len(reach.top) + 1, self.values.shape[1])
+        rows.index_add_(0, reach.top.back[places], self.values[torch.from_numpy(at).to(device)])
+        return rows, reach
+
+    def spread(self, start: int, stop: int) -> Tensor:
+        """Those of some steps, each among zeros for every other row: (C, K, D)."""
+        steps = torch.arange(start, stop, device=self.values.device)
+        step = torch.from_numpy(self.step).to(steps.device)
+        return self.values[None] * (step[None, :] == steps[:, None])[:, :, None]
 
 
-def _dense_vjp(
-    adapter: TorchAdapter,
-    output: Tensor,
-    leaf: Tensor,
-    cotangents: Tensor,
-    recording: Recording | None,
-) -> Tensor:
-    """Products of (T, B, S, D) cotangents with the Jacobian of ``output`` (B, S, D): (T, B, S, D)."""
-    n_steps = cotangents.shape[0]
-    size = planner.cotangents_at_once(leaf.shape[0], leaf.shape[1], n_steps, leaf.shape[-1])
-    parts = []
-    for start in range(0, n_steps, size):
-        stop = min(start + size, n_steps)
-        sent = Sent(cotangents[start:stop], recording)
-        parts.append(batched_vjp(adapter, output, [leaf], sent, keep=stop < n_steps)[0])
-    return _joined(parts)
+@attrs.frozen(eq=False)
+class WayBack:
+    """From the rows of a pass to what it began at, for the cotangents of many steps.
+
+    Attributes:
+        tape: what the pass is kept on; None where autograd alone records it.
+    """
+
+    adapter: TorchAdapter
+    tape: Tape | None = None
+
+    def begin(self, leaf: Tensor, side: str) -> None:
+        """The pass begins at this leaf, whose rows are positions of a side."""
+        if self.tape is not None:
+            self.tape.begin(leaf, side)
+
+    def of_head(self, rowpass: RowPass, by_logits: Tensor) -> Tensor:
+        """(R, 1, V) cotangents of the logits -> (R, D), those of what entered the head."""
+        if self.tape is None:
+            (found,) = torch.autograd.grad(rowpass.logits, rowpass.detached, by_logits)
+            return found
+        rows = by_logits.reshape(len(by_logits), -1)
+        return self.tape.vjps(rowpass.logits, rows, None, 1, [rowpass.detached])[0][0]
+
+    def of_steps(
+        self, rowpass: RowPass, leaves: Sequence[Tensor], rows: CotangentRows, tokens: int
+    ) -> list[Tensor]:
+        """Products of the rows' cotangents with the body's Jacobian, step by step: a (T, …) tensor for each leaf.
+
+        Args:
+            tokens: positions of a sequence.
+        """
+        adapter, n_steps = self.adapter, rows.n_steps
+        parts: list[Sequence[Tensor]] = []
+        for start, stop in planner.cotangent_batches(adapter, rows.shape[0] * tokens, n_steps):
+            if self.tape is None:
+                sent = rows.spread(start, stop)
+                parts.append(batched_vjp(adapter, rowpass.hidden, leaves, sent, keep=stop < n_steps))
+            else:
+                chosen, reach = rows.chosen(start, stop)
+                adapter.counts["backward"] += 1
+                parts.append(self.tape.vjps(rowpass.every, chosen, reach, stop - start, leaves))
+        return [_joined(chunks) for chunks in zip(*parts, strict=True)]
+
+    def of_all(self, output: Tensor, leaf: Tensor, cotangents: Tensor) -> Tensor:
+        """Products of (T, B, S, D) cotangents with the Jacobian of ``output`` (B, S, D): (T, B, S, D)."""
+        adapter, n_steps = self.adapter, cotangents.shape[0]
+        parts = []
+        for start, stop in planner.cotangent_batches(adapter, leaf.shape[0] * leaf.shape[1], n_steps):
+            sent = cotangents[start:stop]
+            if self.tape is None:
+                parts.append(batched_vjp(adapter, output, [leaf], sent, keep=stop < n_steps)[0])
+            else:
+                adapter.counts["backward"] += 1
+                rows = sent.reshape(-1, sent.shape[-1])
+                parts.append(self.tape.vjps(output, rows, None, stop - start, [leaf])[0])
+        return _joined(parts)
+
+
+def way_back(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid) -> WayBack:
+    """How a pass of many steps is differentiated: on a tape, once that is proved on this model."""
+    traits = adapter.traits
+    if grid.n_steps == 1 or not traits.uses_tape:
+        return WayBack(adapter)
+    if traits.checked and not traits.proved_tape:
+        check_tape(adapter, batch)
+    return WayBack(adapter, Tape() if traits.uses_tape else None)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
-@attrs.frozen(eq=False)
-class Sent:
-    """Cotangents to be sent down a graph.
-
-    Attributes:
-        cotangents: (C, *output.shape).
-        recording: what the forward pass was recorded with.
-        lengths: how many target positions each sees, where that is known.
-    """
-
-    cotangents: Tensor
-    recording: Recording | None = None
-    lengths: Lengths | None = None
-
-    @property
-    def together(self) -> AbstractContextManager[None]:
-        """A ``with`` block in which all are sent at once."""
-        return self._sending(len(self.cotangents), self.lengths)
-
-    def alone(self, c: int) -> AbstractContextManager[None]:
-        """A ``with`` block in which one of them is sent."""
-        return self._sending(None, None if self.lengths is None else self.lengths[c : c + 1])
-
-    def _sending(self, count: int | None, lengths: Lengths | None) -> AbstractContextManager[None]:
-        if self.recording is None:
-            return nullcontext()
-        # to look for zeros makes a GPU wait, which has no use for shorter products
-        is_worth = self.cotangents.device.type == "cpu"
-        return self.recording.route.sending(
-            count, lengths.reach if lengths is not None and is_worth else None
-        )
-
-
 def batched_vjp(
-    adapter: TorchAdapter, output: Tensor, leaves: Sequence[Tensor], sent: Sent, *, keep: bool
+    adapter: TorchAdapter, output: Tensor, leaves: Sequence[Tensor], sent: Tensor, *, keep: bool
 ) -> tuple[Tensor, ...]:
     """C vector-Jacobian products of one graph at once, or one after the other where an operation has no batching rule.
 
     Args:
+        sent: (C, *output.shape) cotangents.
         keep: the graph is used again.
 
     Returns:
         (C, *leaf.shape) for each leaf.
     """
-    count = len(sent.cotangents)
+    count = len(sent)
     if count > 1 and adapter.traits.batches_cotangents:
         try:
             adapter.counts["backward"] += 1
-            with sent.together:
-                grads = torch.autograd.grad(
-                    output,
-                    leaves,
-                    sent.cotangents,
-                    retain_graph=True,
-                    is_grads_batched=True,
-                    allow_unused=True,
-                )
+            grads = torch.autograd.grad(
+                output, leaves, sent, retain_graph=True, is_grads_batched=True, allow_unused=True
+            )
             return tuple(_present(g, leaf, count) for g, leaf in zip(grads, leaves, strict=True))
         except RuntimeError as error:
             if adapter.is_out_of_memory(error) or not ("vmap" in str(error) or "atching rule" in str(error)):
@@ -328,12 +381,11 @@ def batched_vjp(
             adapter.traits.batches_cotangents = False
             adapter.traits.note(f"backward passes run one step at a time: {str(error).splitlines()[0]}")
     each = []
-    for c, cotangent in enumerate(sent.cotangents):
+    for c, cotangent in enumerate(sent):
         adapter.counts["backward"] += 1
-        with sent.alone(c):
-            grads = torch.autograd.grad(
-                output, leaves, cotangent, retain_graph=keep or c < count - 1, allow_unused=True
-            )
+        grads = torch.autograd.grad(
+            output, leaves, cotangent, retain_graph=keep or c < count - 1, allow_unused=True
+        )
         each.append([_present(g, leaf, None) for g, leaf in zip(grads, leaves, strict=True)])
     return tuple(torch.stack(grads) for grads in zip(*each, strict=True))
 

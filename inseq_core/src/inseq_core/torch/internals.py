@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from inseq_core.errors import CapabilityError
-from inseq_core.torch import planner, seams
+from inseq_core.torch import seams
 from inseq_core.torch.adapter import RowPass
 from inseq_core.torch.attention_map import AttentionMap, attention_map, block_map, watching_attention
 from inseq_core.torch.attention_seam import AttentionHandler, AttentionProduct, QueryRows
-from inseq_core.torch.gradients import Sent, batched_vjp, recording_of, row_cotangents
+from inseq_core.torch.gradients import CotangentRows, row_cotangents, way_back
 
 if TYPE_CHECKING:
     from inseq_core.torch.context import TorchContext
@@ -222,30 +222,24 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
         moved = output.transpose(1, 2).index_put((sequence, query), leaf, accumulate=True)
         return moved.transpose(1, 2)
 
-    recording = recording_of(adapter, batch, grid)
+    back = way_back(adapter, batch, grid)
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
         adapter.quiet(),
         seams.differentiable_attention(),
-        recording or nullcontext(),
     ):
-        with watching_attention(adapter, found, handler):
+        with back.tape or nullcontext(), watching_attention(adapter, found, handler):
             rowpass = run(ctx, with_head=True, graph=True)
         name = f"attributed function {ctx.request.attributed.name!r}"
-        _, cotangents, scale = row_cotangents(rowpass, lambda output: ctx.score_of(batch, grid, output), name)
-        step = adapter.as_array(grid.step - int(grid.step.min()))
-        n_steps = int(step.max()) + 1
-        size = planner.cotangents_at_once(len(batch), batch.target_ids.shape[1], n_steps, adapter.hidden_size)
-        found_rows = [torch.zeros_like(leaf) for leaf in leaves]
-        for start in range(0, n_steps, size):
-            stop = min(start + size, n_steps)
-            rows = ((step >= start) & (step < stop)).nonzero()[:, 0]
-            chosen = step[None, :] == torch.arange(start, stop, device=step.device)[:, None]
-            sent = Sent(cotangents[None] * chosen[:, :, None], recording)
-            parts = batched_vjp(adapter, rowpass.hidden, leaves, sent, keep=stop < n_steps)
-            for rows_of_layer, part in zip(found_rows, parts, strict=True):
-                rows_of_layer[rows] = part[step[rows] - start, rows]
+        _, cotangents, scale = row_cotangents(
+            rowpass, lambda output: ctx.score_of(batch, grid, output), name, back
+        )
+        steps = grid.step - int(grid.step.min())
+        sent = CotangentRows(cotangents, steps, grid, batch.target_ids.shape)
+        found_steps = back.of_steps(rowpass, leaves, sent, batch.target_ids.shape[1])
+        step, row = adapter.as_array(steps), torch.arange(len(grid), device=cotangents.device)
+        found_rows = [part[step, row] for part in found_steps]
     made = []
     for (layer, values), scaled in zip(seen, found_rows, strict=True):
         by_output = scaled if scale is None else scaled.float() * scale[:, None, None]

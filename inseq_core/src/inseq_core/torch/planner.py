@@ -35,14 +35,11 @@ FEWEST_COPIES = 5
 LOOKS_INSIDE = frozenset({Capability.ATTENTIONS, Capability.HIDDEN_STATES, Capability.INTERVENTIONS})
 """What methods need that visit attention or blocks in one pass."""
 
-TALL_ENOUGH = 5 << 15
-"""Numbers (tokens of all cotangents × hidden) of one batched backward pass; taller products are no faster."""
+TALL_ENOUGH = 2048
+"""Rows of one batch of cotangents; taller products are no faster."""
 
 TALL_PASS = 512
 """Tokens of one plain forward pass over versions of a text; larger passes are no faster."""
-
-SHORTEST = 400
-"""Tokens of a batched backward pass, however wide the model is."""
 
 MANY_COPIES = 512
 """Tokens of as many copies of a batch in one graph as make its products tall; more cost memory alone."""
@@ -64,11 +61,17 @@ def activation_bytes(adapter: TorchAdapter) -> int:
     A dense layer of D × D' weights saves about D + D' numbers a token; 34 D a layer is the usual estimate for
     a transformer, and its parameters are about 12 D² a layer.
     """
-    dim = adapter.hidden_size
-    embeddings = sum(p.numel() for p in adapter.embedding_module("target").parameters())
-    body = sum(p.numel() for p in adapter.model.parameters()) - embeddings
-    layers = max(body / (12 * dim * dim), 1.0)
-    return int(34 * dim * layers * 4)
+    return int(34 * adapter.hidden_size * layers_of(adapter) * 4)
+
+
+def layers_of(adapter: TorchAdapter) -> float:
+    """About how many dense layers a model has the parameters of; looked up once."""
+    if not adapter.traits.layers:
+        dim = adapter.hidden_size
+        embeddings = sum(p.numel() for p in adapter.embedding_module("target").parameters())
+        body = sum(p.numel() for p in adapter.model.parameters()) - embeddings
+        adapter.traits.layers = max(body / (12 * dim * dim), 1.0)
+    return adapter.traits.layers
 
 
 def row_chunks(
@@ -188,14 +191,19 @@ def _same_shape(batch: TokenBatch, lengths: IntArray, a: int, b: int) -> bool:
     return bool(lengths[a] == lengths[b] and batch.source_lengths[a] == batch.source_lengths[b])
 
 
-def cotangents_at_once(sequences: int, length: int, steps: int, dim: int) -> int:
-    """Steps whose cotangents go through one batched backward pass, all passes alike: few where the products are
-    tall already.
+def cotangent_batches(adapter: TorchAdapter, tokens: int, steps: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the steps whose cotangents go through one backward pass, all passes alike.
+
+    What a batch of them holds on its way stays below what the pass itself keeps.
+
+    Args:
+        tokens: positions of all sequences.
     """
-    tokens, each = max(TALL_ENOUGH // dim, SHORTEST), max(sequences * length, 1)
-    # two of more than half the size are faster than each alone
-    most = int(np.clip(max(round(tokens / each), 2 if each < tokens else 1), 1, max(steps, 1)))
-    return -(-steps // -(-steps // most))
+    rows = min(TALL_ENOUGH, 4 * layers_of(adapter) * tokens)
+    most = int(np.clip(round(rows / max(tokens, 1)), 1, max(steps, 1)))
+    size = -(-steps // -(-steps // most))
+    for start in range(0, steps, size):
+        yield start, min(start + size, steps)
 
 
 def copies_at_once(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, copies: int) -> int:

@@ -105,10 +105,11 @@ def _shaped_like(first: Tensor, replacement: Tensor, module: nn.Module) -> Tenso
 
 @attrs.define(eq=False)
 class HeadTap:
-    """What passed the head seam: the hidden states (R, D) of the rows on the body's graph, and their detached
-    copy.
+    """What passed the head seam: the hidden states (B, L, D) as the body made them, those (R, D) of the rows, and their
+    detached copy.
     """
 
+    every: Tensor | None = None
     hidden: Tensor | None = None
     detached: Tensor | None = None
     calls: int = 0
@@ -130,7 +131,7 @@ def head_seam(module: nn.Module, sequence: Tensor, position: Tensor, graph: bool
         if hidden.dim() != 3:
             raise SelfCheckError(f"The output head was given {tuple(hidden.shape)}, expected (B, L, D).")
         rows = hidden[sequence, position]  # (R, D)
-        tap.hidden = rows
+        tap.every, tap.hidden = hidden, rows
         tap.detached = rows.detach().requires_grad_(graph)
         return (tap.detached[:, None, :], *args[1:])
 

@@ -4,7 +4,7 @@
 2. *Head seam*: the head on the rows alone gives the whole model's logits at those rows.
 3. *Causality*: logits of a prefix equal those of the full text, so that one pass serves every step.
 4. *Padding*: right padding changes nothing.
-5. *Gradients*, when they are first asked for: those of a recorded pass are autograd's own.
+5. *Gradients*, when they are first asked for: those that come back along a tape are autograd's own.
 
 A failed check selects a slower way that is right (whole-model logits, step by step, text by text), with a
 warning; where there is none it raises. It never lets a wrong number through.
@@ -179,14 +179,14 @@ def _check_padding(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) -> N
         _slower(adapter, "right padding changes the logits; texts of different lengths are run apart")
 
 
-def check_recording(adapter: TorchAdapter, batch: TokenBatch) -> None:
-    """Nodes that know about several cotangents must give the gradients that autograd's own nodes give.
+def check_tape(adapter: TorchAdapter, batch: TokenBatch) -> None:
+    """The nodes of a tape must give the gradients that autograd's own nodes give.
 
     Tried once a model, on the first tokens of its first text, when gradients are first asked for.
     """
     from inseq_core.torch.gradients import step_gradients
 
-    adapter.traits.proved_recording = True
+    adapter.traits.proved_tape = True
     probe = TokenBatch(texts=(_probe(batch.texts[0]),), origin=(0,), pad_id=batch.pad_id)
     last = len(probe.texts[0].target_ids)
     grid = StepGrid(
@@ -204,18 +204,18 @@ def check_recording(adapter: TorchAdapter, batch: TokenBatch) -> None:
 
     with adapter.uncounted():
         try:
-            recorded = found()
-        except RuntimeError as error:
+            taped = found()
+        except Exception as error:  # whatever it is, autograd alone does without
             if adapter.is_out_of_memory(error):
                 raise
-            recorded = None
-        adapter.traits.records_passes = False
+            taped = None
+        adapter.traits.uses_tape = False
         plain = found()
-    adapter.traits.records_passes = recorded is not None and all(
-        _same_gradient(a, b, adapter.dtype) for a, b in zip(recorded, plain, strict=True)
+    adapter.traits.uses_tape = taped is not None and all(
+        _same_gradient(a, b, adapter.dtype) for a, b in zip(taped, plain, strict=True)
     )
-    if not adapter.traits.records_passes:
-        _slower(adapter, "gradients of recorded passes differ from autograd's; autograd's are used")
+    if not adapter.traits.uses_tape:
+        _slower(adapter, "gradients along a tape differ from autograd's; autograd's graph is used")
 
 
 def _spread(output: ForwardOutput) -> Tensor:
