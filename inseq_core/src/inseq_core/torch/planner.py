@@ -38,7 +38,7 @@ LOOKS_INSIDE = frozenset({Capability.ATTENTIONS, Capability.HIDDEN_STATES, Capab
 TALL_ENOUGH = 2048
 """Rows of one batch of cotangents; taller products are no faster."""
 
-TALL_PASS = 512
+TALL_PASS = 256
 """Tokens of one plain forward pass over versions of a text; larger passes are no faster."""
 
 MANY_COPIES = 512

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inseq_core.torch.adapter import TorchAdapter
 
 
-LOGITS_A_PASS = 128 * 2**20
+LOGITS_A_PASS = 32 * 2**20
 """Bytes of logits of one pass on a CPU, where larger passes are no faster."""
 
 
