@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support.contexts import changed_traits, tiny_context
+from support.contexts import PAIR, changed_traits, context_of, tiny_context
+from support.hf_adapters import forced, tiny_adapter
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from inseq_core.errors import ApproximationWarning
 from inseq_core.torch.tape import Reach, Tape
 from inseq_core.torch.tape.sending import Sending
+from inseq_core.torch.tape.values import Recorded
 
 C, B, L, D = 3, 2, 5, 4
 ENDS = np.array([[1, 0], [2, 3], [4, 3]])
@@ -143,7 +145,7 @@ def two_blocks(x: Tensor) -> Tensor:
 
 
 def rotated(x: Tensor) -> Tensor:
-    """Attention with rotary positions: queries and keys are what autograd recorded."""
+    """Attention with rotary positions."""
     angle = drawn(L, D)
 
     def turned(part: Tensor) -> Tensor:
@@ -157,9 +159,34 @@ def rotated(x: Tensor) -> Tensor:
     return found.transpose(1, 2).reshape(B, L, 2 * D)
 
 
+def interleaved(x: Tensor) -> Tensor:
+    """Neighbours turned instead of halves: not what rotary positions are to a tape."""
+    y = F.linear(x, drawn(2 * D, D)).view(B, L, 2, D).transpose(1, 2)
+    half = torch.cat((y[..., D // 2 :], y[..., : D // 2]), dim=-1)
+    swapped = torch.cat((-y[..., : D // 2], y[..., D // 2 :]), dim=-1)
+    y = y * drawn(L, D).cos() + half * drawn(L, D).sin() + swapped * drawn(L, D)
+    return y.transpose(1, 2).reshape(B, L, 2 * D)
+
+
+def root_mean_square(x: Tensor) -> Tensor:
+    """Llama's norm of a product, Gemma's of squares of what was doubled before, and one of rows that are parts."""
+    x = F.linear(x, drawn(D, D))
+    x = drawn(D) * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-3))
+    x = F.linear(x, drawn(D, D)) + F.linear(x, drawn(D, D) + 1)
+    x = (x * 2) * torch.rsqrt((x * 2).pow(2).mean(-1, keepdim=True) + 1e-3) * (1 + drawn(D))
+    halves = F.linear(x, drawn(2 * D, D)).view(B, L, 2, D)
+    return (halves * torch.rsqrt(halves.pow(2).sum(-1, keepdim=True) + 1)).flatten(2)
+
+
+def other_rows(x: Tensor) -> Tensor:
+    """A scale that is a function of another tensor's rows, and one across positions."""
+    y = F.linear(x, drawn(D, D))
+    y = y * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-3)
+    return y * torch.rsqrt(y.pow(2).mean(1, keepdim=True) + 1e-3).mean(-1, keepdim=True)
+
+
 def written_out(x: Tensor) -> Tensor:
-    """Attention as products and a softmax, and a norm of squares: nothing that has a node."""
-    x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-3)
+    """Attention as products and a softmax: nothing that has a node."""
     q, k = F.linear(x, drawn(D, D)), F.linear(x, drawn(D, D) + 1)
     scores = (q @ k.transpose(-1, -2)).masked_fill(~torch.ones(L, L, dtype=torch.bool).tril(), float("-inf"))
     return x + scores.softmax(-1) @ F.linear(x, drawn(D, D) + 2)
@@ -174,8 +201,8 @@ def added_in_place(x: Tensor) -> Tensor:
 
 
 FUNCTIONS = (
-    feed_forward, gated, changed_in_place, normalised, residual, attend, two_blocks, rotated, written_out,
-    added_in_place,
+    feed_forward, gated, changed_in_place, normalised, residual, attend, two_blocks, rotated, interleaved, root_mean_square,
+    other_rows, written_out, added_in_place,
 )  # fmt: skip
 
 
@@ -208,6 +235,20 @@ def test_products_have_only_the_rows_that_steps_see() -> None:
 
     above, below = 6 + 1, 19 + 1
     assert rows == [above] * 4 + [below] * 4
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "marian", "opt"])
+def test_nothing_of_common_models_is_left_to_autograd(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not known to the tape is right as well, but slower: how these models are written out is known."""
+    adapter = tiny_adapter(name)
+    ctx = context_of(adapter, [forced(adapter, *pair) for pair in PAIR])
+    ctx.step_gradients()  # the model is proved
+    sent: list[Recorded] = []
+    monkeypatch.setattr(Recorded, "send_whole", lambda operand, *_: sent.append(operand))
+
+    ctx.step_gradients()
+
+    assert sent == []
 
 
 def test_a_pass_is_sent_back_through_as_often_as_one_likes() -> None:

@@ -2,8 +2,8 @@
 
 Autograd gives every function that a model calls a backward pass for one cotangent; several are a batch that it knows nothing
 about. A few kinds of function make up nearly all of a transformer. While a pass runs inside ``Tape``, the graph is cut at
-these: products with weight matrices (``products``), layer normalisation (``norms``), attention (``attention``) and residual sums
-(``sums``), each a node of the tape that takes many cotangents and only those of their rows that are there (``rows``). What the
+these: products with weight matrices (``products``), normalisation (``norms``, ``scalings``), attention (``attention``) and residual
+sums (``sums``), each a node of the tape that takes many cotangents and only those of their rows that are there (``rows``). What the
 model does between two cuts is recorded by autograd as ever, and differentiated by it (``values``, ``elementwise``). So a tape
 needs no knowledge of any model, and what it does not know costs time, not correctness.
 """
@@ -17,13 +17,16 @@ import torch
 from torch import Tensor
 
 from inseq_core.torch.as_found import FunctionMode
-from inseq_core.torch.tape import attention, elementwise, norms, products, sums
+from inseq_core.torch.tape import attention, elementwise, norms, products, rotary, scalings, sums
+from inseq_core.torch.tape.marks import REPEATING, is_base, repeated
 from inseq_core.torch.tape.rows import Cotangent, Reach
 from inseq_core.torch.tape.sending import Node, Sending
 from inseq_core.torch.tape.values import begin, rows_operand, value_of
 
 _KINDS: Mapping[Any, Callable[..., Tensor | None]] = {
-    function: kind.recorded for kind in (products, norms, attention, sums) for function in kind.FUNCTIONS
+    function: kind.recorded
+    for kind in (products, norms, scalings, attention, sums)
+    for function in kind.FUNCTIONS
 }
 
 _IN_PLACE: Mapping[Any, Any] = {
@@ -51,7 +54,7 @@ class Tape(FunctionMode):
     ) -> Any:
         """``func``, cut off from what was before it where it is of a kind that has nodes."""
         kwargs = kwargs or {}
-        if func in _IN_PLACE and args[0].requires_grad and elementwise.is_base(args[0]):
+        if func in _IN_PLACE and args[0].requires_grad and is_base(args[0]):
             func = _IN_PLACE[func]
         kind = _KINDS.get(func)
         if kind is not None and torch.is_grad_enabled():
@@ -60,6 +63,12 @@ class Tape(FunctionMode):
                 return found
         if func in elementwise.FUNCTIONS:
             return elementwise.recorded(func, args, kwargs)
+        if func in REPEATING:
+            return repeated(func, args, kwargs)
+        if func in rotary.JOINING:
+            return rotary.joined(func, args, kwargs)
+        if func in scalings.REDUCTIONS:
+            return scalings.reduced(func, args, kwargs)
         return func(*args, **kwargs)
 
     def begin(self, leaf: Tensor, side: str | None) -> Tensor:

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inseq_core.torch.tape.marks import shared_heads
 from inseq_core.torch.tape.rows import Cotangent, Reach, RowSet, is_zero
 from inseq_core.torch.tape.sending import Sending
-from inseq_core.torch.tape.values import Keep, Operand, Value, cut, heads_operand
+from inseq_core.torch.tape.values import Keep, Operand, Recorded, Value, cut, heads_operand
 
 _NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 FUNCTIONS = frozenset({F.scaled_dot_product_attention})
@@ -29,7 +30,7 @@ class Attention:
     """value (B, L, H, v) = softmax(query · keyᵀ · scale + mask) · values.
 
     Attributes:
-        operands: query, key and value, those that vary.
+        operands: query, key and value, those that vary. heads: how many each of them has.
         query, key, values: (B, H, L, d), (B, H, K, d), (B, H, K, v).
         weights: (B, H, L, K). output: (B, H, L, v).
         looks_back: no query sees a key behind it.
@@ -37,6 +38,7 @@ class Attention:
 
     value: Value
     operands: tuple[Operand | None, Operand | None, Operand | None]
+    heads: tuple[int, int, int]
     query: Tensor
     key: Tensor
     values: Tensor
@@ -55,11 +57,16 @@ class Attention:
             found = self._of_all(cotangent, reach)
         # behind what a step sees there are zeros, if no query of it looks there
         seen = reach.seen if reach is not None and self.looks_back else None
-        for operand, by in zip(self.operands, found, strict=True):
+        for operand, by, heads in zip(self.operands, found, self.heads, strict=True):
             if operand is None or by is None:
                 continue
             if isinstance(by, Cotangent):
                 operand.send(to, by)
+                continue
+            if by.shape[3] != heads:  # what several heads share gets the sum of theirs
+                by = by.unflatten(3, (heads, -1)).sum(4)
+            if isinstance(operand, Recorded):  # autograd wants all there are
+                operand.send_whole(to, _lengthened(by, operand.tensor.shape[2]).transpose(2, 3))
                 continue
             every = _lengthened(by, keys).reshape(-1, by.shape[-2] * by.shape[-1])
             if seen is not None and operand.side == "target":
@@ -115,7 +122,9 @@ class Attention:
         weights, output = self.weights[:, :, :end, :last], self.output[:, :, :end]
         v = values.shape[-1]
         side_by_side = every.permute(1, 3, 0, 2, 4).reshape(b, h, c * end, v)
-        by_value = by_query = by_key = None
+        by_value: Tensor | None = None
+        by_query: Cotangent | Tensor | None = None
+        by_key: Tensor | None = None
         if self.operands[2] is not None:
             each = side_by_side.view(b, h, c, end, v)
             by_value = torch.matmul(weights.transpose(-1, -2)[:, :, None], each).permute(2, 0, 3, 1, 4)
@@ -126,10 +135,11 @@ class Attention:
         by_scores.sub_(along).mul_((weights * self.scale)[:, :, None])
         if self.operands[0] is not None:
             found = torch.matmul(by_scores.view(b, h, c * end, last), key)
-            found = found.view(b, h, c, end, -1).permute(2, 0, 3, 1, 4)
-            found = _lengthened(found, length).reshape(c * b * length, -1)
-            which = cotangent.which
-            by_query = Cotangent(found if which is None else which.pick(found), which)
+            by_query = moved = found.view(b, h, c, end, -1).permute(2, 0, 3, 1, 4)
+            if not isinstance(self.operands[0], Recorded):
+                every = _lengthened(moved, length).reshape(c * b * length, -1)
+                which = cotangent.which
+                by_query = Cotangent(every if which is None else which.pick(every), which)
         if self.operands[1] is not None:
             by_key = torch.matmul(by_scores.transpose(-1, -2), query[:, :, None]).permute(2, 0, 3, 1, 4)
         return by_query, by_key, by_value
@@ -154,12 +164,14 @@ def recorded(
         return None
     if not any(x.requires_grad for x in (query, key, value)):
         return None
+    shared_key, shared_value = shared_heads(key), shared_heads(value)
     if given.get("enable_gqa") and key.shape[1] != query.shape[1]:
-        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-        value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
+        with torch.no_grad():
+            key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+            value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
     if query.shape[:2] != key.shape[:2] or key.shape[:3] != value.shape[:3]:
         return None
-    operands = (_operand(query), _operand(key), _operand(value))
+    operands = (_operand(query, keep), _operand(shared_key, keep), _operand(shared_value, keep))
     scale = float(query.shape[-1] ** -0.5 if scale is None else scale)
     with torch.no_grad():
         weights = _weights(query, key, mask, scale, bool(given.get("is_causal")))
@@ -169,12 +181,13 @@ def recorded(
     width = output.shape[2] * output.shape[3]
     result, made = cut(output, None if queries is None else queries.side, width)
     held = (query.detach(), key.detach(), value.detach(), weights, output.detach().transpose(1, 2))
-    keep(Attention(made, operands, *held, scale, looks_back))
+    heads = (query.shape[1], shared_key.shape[1], shared_value.shape[1])
+    keep(Attention(made, operands, heads, *held, scale, looks_back))
     return result.transpose(1, 2)
 
 
-def _operand(x: Tensor) -> Operand | None:
-    return heads_operand(x) if x.requires_grad else None
+def _operand(x: Tensor, keep: Keep) -> Operand | None:
+    return heads_operand(x, keep) if x.requires_grad else None
 
 
 def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: float, is_causal: bool) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inseq_core.torch.tape.values import CHAIN, Chain, bases_of, versions
+from inseq_core.torch.tape.marks import CHAIN, ROWS, Chain, RowsOf, bases_of, is_base, rows_of, versions
 
 MOST_BASES = 2
 
@@ -61,17 +61,11 @@ def recorded(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any
             for base in bases_of(x):
                 bases[id(base)] = base
     found = tuple(bases.values())
+    if len(found) == 1 and shape[-1:] == (1,):
+        known = rows_of(found[0])
+        if known is not None:
+            setattr(result, ROWS, RowsOf(known.base, (result._version, known.base._version)))
+            return result
     if len(found) <= MOST_BASES and all(map(is_base, found)):
         setattr(result, CHAIN, Chain(found, versions(result, found)))
     return result
-
-
-def is_base(x: Tensor) -> bool:
-    """Whether x is a value or a view of one."""
-    leaf = x if x.grad_fn is None else x._base
-    return leaf is not None and leaf.grad_fn is None and leaf.requires_grad
-
-
-def derivatives(x: Tensor, bases: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Derivative of every entry of x with respect to the same entry of each base."""
-    return torch.autograd.grad(x, bases, torch.ones_like(x), retain_graph=True)

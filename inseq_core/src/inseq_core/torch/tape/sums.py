@@ -12,10 +12,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from inseq_core.torch.tape.elementwise import is_base
+from inseq_core.torch.tape import rotary
+from inseq_core.torch.tape.marks import bases_of, is_base
 from inseq_core.torch.tape.rows import Cotangent
 from inseq_core.torch.tape.sending import Sending
-from inseq_core.torch.tape.values import Keep, Operand, Value, bases_of, cut, part_of, rows_operand
+from inseq_core.torch.tape.values import Keep, Operand, Value, cut, part_of, rows_operand
 
 FUNCTIONS = frozenset({torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__})
 
@@ -46,8 +47,11 @@ def recorded(
     first, second = bases_of(a), bases_of(b)
     if all(any(x is y for y in first) for x in second):
         return None  # one function of what is in both, such as an activation
+    turned = rotary.recorded(keep, a, b)
+    if turned is not None:
+        return turned
     if not (_is_value(a) or _is_value(b) or (_is_function(first) and _is_function(second))):
-        return None  # in the middle of what autograd records as a whole, such as rotary positions
+        return None  # in the middle of what autograd records as a whole
     with torch.no_grad():
         found = func(a, b)
     terms = rows_operand(a, keep), rows_operand(b, keep)

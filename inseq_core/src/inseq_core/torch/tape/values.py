@@ -16,6 +16,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from inseq_core.torch.tape.marks import bases_of, derivatives
 from inseq_core.torch.tape.rows import Cotangent
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 VALUE = "_inseq_value"
 OPERAND = "_inseq_operand"
-CHAIN = "_inseq_chain"
 
 
 @attrs.frozen(eq=False)
@@ -205,13 +205,13 @@ def leaves_of(x: Tensor) -> tuple[Tensor, ...]:
 
 @attrs.frozen(eq=False)
 class Segment:
-    """A node: the value is what autograd recorded."""
+    """A node: the value is an operand, for several nodes to consume."""
 
     value: Value
-    recorded: Recorded
+    operand: Operand
 
     def send(self, to: Sending, cotangent: Cotangent) -> None:
-        self.recorded.send(to, cotangent)
+        self.operand.send(to, cotangent)
 
 
 Keep = Callable[["Node"], None]
@@ -224,7 +224,7 @@ def rows_operand(x: Tensor, keep: Keep) -> Operand:
     if known is not None and known[0] == x._version:
         return known[1]
     found = _rows_operand(x)
-    if isinstance(found, Recorded):  # its cotangents are added up, and sent on once
+    if isinstance(found, (Elementwise, Recorded)):  # its cotangents are added up, and sent on once
         value = Value(tuple(x.shape), x.shape[-1], found.side, x._version)
         keep(Segment(value, found))
         found = Direct(value)
@@ -233,8 +233,6 @@ def rows_operand(x: Tensor, keep: Keep) -> Operand:
 
 
 def _rows_operand(x: Tensor) -> Operand:
-    from inseq_core.torch.tape.elementwise import derivatives
-
     part = part_of(x, x.shape[:-1], x.shape[-1:])
     if part is not None:
         return part
@@ -249,10 +247,16 @@ def _rows_operand(x: Tensor) -> Operand:
     return Recorded(x, leaves_of(x))
 
 
-def heads_operand(x: Tensor) -> Operand:
+def heads_operand(x: Tensor, keep: Keep) -> Operand:
     """What a tensor (B, H, L, d) is whose rows are (H, d)."""
     b, h, length, d = x.shape
-    part = part_of(x.transpose(1, 2), (b, length), (h, d))
+    turned = x.transpose(1, 2)
+    part = part_of(turned, (b, length), (h, d))
+    root = x._base
+    if part is None and root is not None and root.is_contiguous() and bases_of(root)[0] is not root:
+        operand = rows_operand(root, keep)  # a function of a value, such as queries that are scaled
+        if isinstance(operand, Direct):
+            part = _part(turned, root, operand.value, (b, length), (h, d))
     return part if part is not None else Recorded(x, leaves_of(x), heads=True)
 
 
@@ -265,8 +269,14 @@ def part_of(x: Tensor, lead: tuple[int, ...], row: tuple[int, ...]) -> Direct | 
     leaf = x if x.grad_fn is None else x._base
     if leaf is None or leaf.grad_fn is not None or not leaf.requires_grad or not leaf.is_contiguous():
         return None
-    value = value_of(leaf)
-    if leaf._version != value.version or math.prod(lead) != value.positions or x.numel() == 0:
+    return _part(x, leaf, value_of(leaf), lead, row)
+
+
+def _part(
+    x: Tensor, root: Tensor, value: Value, lead: tuple[int, ...], row: tuple[int, ...]
+) -> Direct | Part | None:
+    """The part that x shows of ``root``, which is the value."""
+    if root._version != value.version or math.prod(lead) != value.positions or x.numel() == 0:
         return None
     n, strides = len(lead), x.stride()
     step = value.width
@@ -274,7 +284,7 @@ def part_of(x: Tensor, lead: tuple[int, ...], row: tuple[int, ...]) -> Direct | 
         if size != 1 and stride != step:
             return None
         step *= size
-    offset = int(x.storage_offset() - leaf.storage_offset())
+    offset = int(x.storage_offset() - root.storage_offset())
     if offset == 0 and math.prod(row) == value.width and _is_dense(row, strides[n:]):
         return Direct(value)
     end = offset + sum((size - 1) * stride for size, stride in zip(row, strides[n:], strict=True))
@@ -294,30 +304,6 @@ def _is_dense(sizes: tuple[int, ...], strides: tuple[int, ...]) -> bool:
             return False
         step *= size
     return True
-
-
-@attrs.frozen(eq=False)
-class Chain:
-    """What a tensor is an elementwise function of.
-
-    Attributes:
-        bases: the tensors, all of its shape.
-        versions: in-place versions of the result and of each base when this was true.
-    """
-
-    bases: tuple[Tensor, ...]
-    versions: tuple[int, ...]
-
-
-def bases_of(x: Tensor) -> tuple[Tensor, ...]:
-    """What x is an elementwise function of; itself, where nothing else is known or something changed in place since."""
-    found: Chain | None = getattr(x, CHAIN, None)
-    return (x,) if found is None or found.versions != versions(x, found.bases) else found.bases
-
-
-def versions(x: Tensor, bases: tuple[Tensor, ...]) -> tuple[int, ...]:
-    """In-place versions."""
-    return (x._version, *(base._version for base in bases))
 
 
 def _unviewed(x: Tensor) -> Tensor:
