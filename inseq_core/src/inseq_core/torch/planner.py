@@ -35,14 +35,14 @@ FEWEST_COPIES = 5
 LOOKS_INSIDE = frozenset({Capability.ATTENTIONS, Capability.HIDDEN_STATES, Capability.INTERVENTIONS})
 """What methods need that visit attention or blocks in one pass."""
 
-TALL_ENOUGH = 2048
-"""Rows of one batch of cotangents; taller products are no faster."""
+TALL_ENOUGH = {"cpu": 2048, "cuda": 16384}
+"""Rows of one batch of cotangents by kind of device (that of a GPU elsewhere); taller products are no faster."""
 
 TALL_PASS = 256
 """Tokens of one plain forward pass over versions of a text; larger passes are no faster."""
 
-MANY_COPIES = 512
-"""Tokens of as many copies of a batch in one graph as make its products tall; more cost memory alone."""
+MANY_COPIES = {"cpu": 512, "cuda": 8192}
+"""Tokens of as many copies of a batch in one graph as make its products tall, by kind of device; more cost memory alone."""
 
 
 def default_budget(device: torch.device) -> int:
@@ -199,7 +199,8 @@ def cotangent_batches(adapter: TorchAdapter, tokens: int, steps: int) -> Iterato
     Args:
         tokens: positions of all sequences.
     """
-    rows = min(TALL_ENOUGH, 4 * layers_of(adapter) * tokens)
+    tall = TALL_ENOUGH.get(adapter.device.type, TALL_ENOUGH["cuda"])
+    rows = min(tall, 4 * layers_of(adapter) * tokens)
     most = int(np.clip(round(rows / max(tokens, 1)), 1, max(steps, 1)))
     size = -(-steps // -(-steps // most))
     for start in range(0, steps, size):
@@ -218,5 +219,6 @@ def copies_at_once(adapter: TorchAdapter, batch: TokenBatch, grid: StepGrid, cop
     gradients = len(batch) * grid.n_steps * width * dim * 4 * 2
     logits = len(grid.scored) * max(adapter.profile.vocabulary_size, 1) * 4 * 3
     size = adapter.memory_budget // 2 // max(activations + gradients + logits, 1)
-    size = int(np.clip(size, 1, max(MANY_COPIES // max(len(batch) * width, 1), FEWEST_COPIES, 1)))
+    tokens = MANY_COPIES.get(adapter.device.type, MANY_COPIES["cuda"])
+    size = int(np.clip(size, 1, max(tokens // max(len(batch) * width, 1), FEWEST_COPIES, 1)))
     return -(-copies // -(-copies // size)) if copies else 1
