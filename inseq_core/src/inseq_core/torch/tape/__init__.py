@@ -23,11 +23,20 @@ from inseq_core.torch.tape.rows import Cotangent, Reach
 from inseq_core.torch.tape.sending import Node, Sending
 from inseq_core.torch.tape.values import begin, rows_operand, value_of
 
-_KINDS: Mapping[Any, Callable[..., Tensor | None]] = {
+_CUTS: Mapping[Any, Callable[..., Tensor | None]] = {
     function: kind.recorded
     for kind in (products, norms, scalings, attention, sums)
     for function in kind.FUNCTIONS
 }
+"""Functions whose results may be values with a node."""
+
+_NOTED: Mapping[Any, Callable[..., Any]] = {
+    **dict.fromkeys(elementwise.FUNCTIONS, elementwise.recorded),
+    **dict.fromkeys(REPEATING, repeated),
+    **dict.fromkeys(rotary.JOINING, rotary.joined),
+    **dict.fromkeys(scalings.REDUCTIONS, scalings.reduced),
+}
+"""Functions whose results remember what they were made of."""
 
 _IN_PLACE: Mapping[Any, Any] = {
     Tensor.add_: Tensor.add,
@@ -56,25 +65,17 @@ class Tape(FunctionMode):
         kwargs = kwargs or {}
         if func in _IN_PLACE and args[0].requires_grad and is_base(args[0]):
             func = _IN_PLACE[func]
-        kind = _KINDS.get(func)
-        if kind is not None and torch.is_grad_enabled():
-            found = kind(self._nodes.append, func, args, kwargs)
+        cut = _CUTS.get(func)
+        if cut is not None and torch.is_grad_enabled():
+            found = cut(self._nodes.append, func, args, kwargs)
             if found is not None:
                 return found
-        if func in elementwise.FUNCTIONS:
-            return elementwise.recorded(func, args, kwargs)
-        if func in REPEATING:
-            return repeated(func, args, kwargs)
-        if func in rotary.JOINING:
-            return rotary.joined(func, args, kwargs)
-        if func in scalings.REDUCTIONS:
-            return scalings.reduced(func, args, kwargs)
-        return func(*args, **kwargs)
+        noted = _NOTED.get(func)
+        return func(*args, **kwargs) if noted is None else noted(func, args, kwargs)
 
-    def begin(self, leaf: Tensor, side: str | None) -> Tensor:
-        """A leaf whose rows are positions of a side."""
+    def begin(self, leaf: Tensor, side: str | None) -> None:
+        """The pass begins at a leaf whose rows are positions of a side."""
         begin(leaf, side)
-        return leaf
 
     def vjps(
         self, output: Tensor, rows: Tensor, reach: Reach | None, count: int, leaves: Sequence[Tensor]

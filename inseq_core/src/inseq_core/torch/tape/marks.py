@@ -20,6 +20,9 @@ ROWS = "_inseq_rows"
 TURNED = "_inseq_turned"
 REPEATED = "_inseq_repeated"
 
+REPEATING = frozenset({Tensor.expand, Tensor.reshape, torch.reshape})
+"""Functions that may repeat heads."""
+
 
 @attrs.frozen(eq=False)
 class Chain:
@@ -71,8 +74,8 @@ def repeated(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[st
     queries share.
     """
     result = func(*args, **kwargs)
-    x = args[0]
-    if not (isinstance(result, Tensor) and x.requires_grad) or x.dim() != 5:
+    x = args[0] if args else None
+    if not (isinstance(x, Tensor) and x.requires_grad and x.dim() == 5):
         return result
     if result.dim() == 5:
         b, g, one, k, d = x.shape
@@ -80,7 +83,7 @@ def repeated(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[st
             setattr(result, REPEATED, (x.squeeze(2), result._version))
         return result
     shared, version = getattr(x, REPEATED, (None, 0))
-    if shared is not None and version == x._version and result.shape == (*_merged(x.shape),):
+    if shared is not None and version == x._version and result.shape == _merged(x.shape):
         setattr(result, REPEATED, (shared, result._version))
     return result
 
@@ -107,7 +110,3 @@ def is_base(x: Tensor) -> bool:
 def derivatives(x: Tensor, bases: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Derivative of every entry of x with respect to the same entry of each base."""
     return torch.autograd.grad(x, bases, torch.ones_like(x), retain_graph=True)
-
-
-REPEATING = frozenset({Tensor.expand, Tensor.reshape, torch.reshape})
-"""Functions that may repeat heads."""
