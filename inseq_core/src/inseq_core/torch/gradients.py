@@ -115,7 +115,8 @@ def step_gradients(
             raise
         found = along(WayBack(adapter))
         adapter.traits.uses_tape = False
-        adapter.traits.note(f"passes are recorded by autograd alone: {str(error).splitlines()[0]}")
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        adapter.traits.note(f"passes are recorded by autograd alone: {reason}")
         return found
 
 
