@@ -159,6 +159,19 @@ def rotated(x: Tensor) -> Tensor:
     return found.transpose(1, 2).reshape(B, L, 2 * D)
 
 
+def repeated_keys(x: Tensor) -> Tensor:
+    """Keys and values of two heads, repeated for four queries as models write it out."""
+
+    def shared(matrix: Tensor) -> Tensor:
+        part = F.linear(x, matrix).view(B, L, 2, D).transpose(1, 2)
+        return part[:, :, None].expand(B, 2, 2, L, D).reshape(B, 4, L, D)
+
+    q = F.linear(x, drawn(4 * D, D)).view(B, L, 4, D).transpose(1, 2)
+    k, v = shared(drawn(2 * D, D)), shared(drawn(2 * D, D) + 1)
+    found = F.scaled_dot_product_attention(q * 0.3, k, v, is_causal=True)
+    return found.transpose(1, 2).reshape(B, L, 4 * D)
+
+
 def interleaved(x: Tensor) -> Tensor:
     """Neighbours turned instead of halves: not what rotary positions are to a tape."""
     y = F.linear(x, drawn(2 * D, D)).view(B, L, 2, D).transpose(1, 2)
@@ -201,8 +214,8 @@ def added_in_place(x: Tensor) -> Tensor:
 
 
 FUNCTIONS = (
-    feed_forward, gated, changed_in_place, normalised, residual, attend, two_blocks, rotated, interleaved, root_mean_square,
-    other_rows, written_out, added_in_place,
+    feed_forward, gated, changed_in_place, normalised, residual, attend, two_blocks, rotated, repeated_keys,
+    interleaved, root_mean_square, other_rows, written_out, added_in_place,
 )  # fmt: skip
 
 
@@ -339,6 +352,23 @@ def test_a_node_with_a_wrong_derivative_is_found_before_the_first_result(
 
     with changed_traits(ctx.adapter, checked=True, proved_tape=False, uses_tape=True):
         with pytest.warns(ApproximationWarning, match="autograd"):
+            found = ctx.step_gradients()
+
+    assert found.target is not None and expected.target is not None
+    torch.testing.assert_close(found.target, expected.target, rtol=0, atol=1e-12)
+
+
+def test_a_model_that_cannot_be_put_on_a_tape_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason, once, before the first gradient."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no batching rule")
+
+    ctx = tiny_context("gpt2")
+    expected = ctx.step_gradients()
+    monkeypatch.setattr(Sending, "down", fail)
+    with changed_traits(ctx.adapter, checked=True, proved_tape=False, uses_tape=True):
+        with pytest.warns(ApproximationWarning, match=r"by autograd alone: no batching rule"):
             found = ctx.step_gradients()
 
     assert found.target is not None and expected.target is not None

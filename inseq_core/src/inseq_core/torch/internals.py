@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -22,7 +23,8 @@ from inseq_core.torch import seams
 from inseq_core.torch.adapter import RowPass
 from inseq_core.torch.attention_map import AttentionMap, attention_map, block_map, watching_attention
 from inseq_core.torch.attention_seam import AttentionHandler, AttentionProduct, QueryRows
-from inseq_core.torch.gradients import CotangentRows, row_cotangents, way_back
+from inseq_core.torch.gradients import row_cotangents
+from inseq_core.torch.way_back import CotangentRows, WayBack, along_a_tape
 
 if TYPE_CHECKING:
     from inseq_core.torch.context import TorchContext
@@ -202,6 +204,11 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
     v_hk⟩. So one zero is added to that output for each row, and the derivative of every step is taken with
     respect to it, in batched products.
     """
+    return along_a_tape(ctx.adapter, ctx.batch, ctx.grid, partial(_attention_gradients, ctx))
+
+
+def _attention_gradients(ctx: TorchContext, back: WayBack) -> list[LayerWeights]:
+    """The same, the way back chosen."""
     adapter, batch, grid = ctx.adapter, ctx.batch, ctx.grid
     found = context_map(ctx)
     sequence, query = ctx.rows, ctx.row_queries
@@ -222,7 +229,6 @@ def attention_gradients(ctx: TorchContext) -> list[LayerWeights]:
         moved = output.transpose(1, 2).index_put((sequence, query), leaf, accumulate=True)
         return moved.transpose(1, 2)
 
-    back = way_back(adapter, batch, grid)
     with (
         torch.inference_mode(False),
         torch.enable_grad(),

@@ -50,9 +50,8 @@ class Value:
 
 def cut(tensor: Tensor, side: str | None, width: int | None = None) -> tuple[Tensor, Value]:
     """The tensor (without a graph) as a leaf, and the value that it is."""
-    leaf = (
-        tensor.contiguous().detach().requires_grad_()
-    )  # also where it is a view of something without a graph
+    # detached: it may be a view of something without a graph, whose views would not be known as its own
+    leaf = tensor.contiguous().detach().requires_grad_()
     return leaf, begin(leaf, side, width)
 
 
@@ -239,11 +238,12 @@ def _rows_operand(x: Tensor) -> Operand:
     shown = _unviewed(x)
     bases = bases_of(shown)
     if bases[0] is not shown:
-        parts = [part_of(base, base.shape[:-1], base.shape[-1:]) for base in bases]
-        if None not in parts:
+        found = [part_of(base, base.shape[:-1], base.shape[-1:]) for base in bases]
+        parts = [part for part in found if part is not None]
+        if len(parts) == len(bases):
             width = x.shape[-1]
             factors = [None if (f == 1).all() else f.reshape(-1, width) for f in derivatives(shown, bases)]
-            return Elementwise(tuple(zip(parts, factors, strict=True)))  # type: ignore[arg-type]
+            return Elementwise(tuple(zip(parts, factors, strict=True)))
     return Recorded(x, leaves_of(x))
 
 
