@@ -19,11 +19,12 @@ from inseq_core.hooks import Entry, methods, step_functions
 from inseq_core.hooks.specs import MethodSpec
 from inseq_core.run import encoding
 from inseq_core.run.binding import argument_dict, share_out
+from inseq_core.run.checks import check_capabilities
 from inseq_core.run.encoding import Encoding, TextTools
 from inseq_core.run.engine import attribute
 from inseq_core.run.loading import load_adapter, optional_taker
 from inseq_core.run.options import Options, as_count
-from inseq_core.run.request import DEFAULT_FUNCTION, build_request, check_capabilities, find_function
+from inseq_core.run.request import DEFAULT_FUNCTION, build_request, find_function
 from inseq_core.run.turns import one_at_a_time
 
 

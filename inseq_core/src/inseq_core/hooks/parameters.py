@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -50,6 +51,18 @@ def parameters_of(factory: Callable[..., Any]) -> tuple[Parameter, ...]:
     Raises:
         PluginError: it has no signature.
     """
+    try:
+        return _known(factory)
+    except TypeError:  # it has no hash, or something in reading it failed, which then fails again
+        return _read(factory)
+
+
+@lru_cache(maxsize=512)
+def _known(factory: Callable[..., Any]) -> tuple[Parameter, ...]:
+    return _read(factory)
+
+
+def _read(factory: Callable[..., Any]) -> tuple[Parameter, ...]:
     if inspect.isclass(factory):
         found = _of_attrs(factory) if attrs.has(factory) else _of_signature(factory, skip=())
     else:

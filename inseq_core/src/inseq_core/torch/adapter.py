@@ -26,11 +26,11 @@ from inseq_core.errors import SelfCheckError
 from inseq_core.torch import planner, seams
 from inseq_core.torch.as_found import as_found
 from inseq_core.torch.baselines import blanked
+from inseq_core.torch.traits import Traits
 
 if TYPE_CHECKING:
     from inseq_core.contracts.context import ContextRequest
     from inseq_core.hooks.specs import MethodSpec
-    from inseq_core.torch.attention_map import AttentionMap
     from inseq_core.torch.context import TorchContext
 
 Watch = Callable[[str, Tensor], AbstractContextManager[object]]
@@ -54,54 +54,6 @@ class RowPass:
     detached: Tensor
     logits: Tensor
     raw: Any = None
-
-
-@attrs.define(eq=False)
-class Traits:
-    """What the self-check found out about a model; the engine follows it.
-
-    Attributes:
-        checked: the self-check has run.
-        splits_at_head: the head seam gives the model's own logits.
-        is_causal: logits of a prefix do not depend on what follows it.
-        pads_safely: right padding changes nothing.
-        batches_cotangents: batched vector-Jacobian products work (False after the first operation without a rule).
-        layers: about how many dense layers it has the parameters of; 0 until counted.
-        uses_tape: gradients along a tape are autograd's (``torch.tape``).
-        proved_tape: that was tried on this model.
-        shares_prefix: a cached prefix gives the uncached scores; None until tried.
-        proved_prefix: target positions of the longest text for which it was proved.
-        masks_hide: a token that attention must not look at changes nothing elsewhere; None until tried.
-        masks_first: logits are numbers behind a first token that attention must not look at; None until tried.
-        attention: where the model's attention products are; None until a method asked for them.
-        repeats_blocks: a block can be run on several copies of the batch; None until tried.
-        follows_branches: the way of attention to the residual stream is known and proved.
-        idle_modules: what need not run where a layer's attention is given to it; by layer, as found.
-        notes: what was found, in words, for the result's info.
-    """
-
-    checked: bool = False
-    splits_at_head: bool = True
-    is_causal: bool = True
-    pads_safely: bool = True
-    batches_cotangents: bool = True
-    layers: float = 0.0
-    uses_tape: bool = True
-    proved_tape: bool = False
-    shares_prefix: bool | None = None
-    proved_prefix: int = 0
-    masks_hide: bool | None = None
-    masks_first: bool | None = None
-    attention: AttentionMap | None = None
-    repeats_blocks: bool | None = None
-    follows_branches: bool = False
-    idle_modules: dict[Any, Any] = attrs.field(factory=dict)
-    notes: list[str] = attrs.field(factory=list)
-
-    def note(self, text: str) -> None:
-        """Keep ``text`` once."""
-        if text not in self.notes:
-            self.notes.append(text)
 
 
 class TorchAdapter(ModelAdapter):
@@ -214,7 +166,8 @@ class TorchAdapter(ModelAdapter):
         """Tensors made inside can be differentiated at, also when the caller is in inference mode; a mode that a
         plugin leaves the model in is taken back.
         """
-        modules, parameters = tuple(self.model.modules()), tuple(self.model.parameters())
+        modules = tuple(self.model.modules())
+        parameters = seams.parameters_of(modules)
         self._is_compiled = seams.is_compiled(modules)
         modes = [(module, module.training) for module in modules]
         watches, dropout_active, parts = list(self._watches), self._dropout_active, self._parts

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from inseq_core.errors import SelfCheckError
 from inseq_core.torch.as_found import FunctionMode
+from inseq_core.torch.scaled_call import ScaledCall, by_head, wide
 
 AttentionHandler = Callable[["AttentionProduct"], "Tensor | None"]
 """Called with every product of a pass; what it returns, (B, H, L, v), takes the place of the output."""
@@ -286,100 +287,14 @@ class AttentionMode(FunctionMode):
     ) -> AttentionProduct:
         weights, values = args[0], args[1]
         raw = (*weights.shape[:-1], values.shape[-1])
-        w = _by_head(weights, self.batch)
+        w = by_head(weights, self.batch)
 
         def weigh(sequences: slice, queries: slice | Tensor, first_keys: int | None) -> Tensor:
-            return _wide(w[sequences][:, :, queries][..., :first_keys])
+            return wide(w[sequences][:, :, queries][..., :first_keys])
 
         return self._product(
-            tuple(w.shape), _by_head(values, self.batch), raw, weigh=weigh, run=lambda: func(*args, **kwargs)
+            tuple(w.shape), by_head(values, self.batch), raw, weigh=weigh, run=lambda: func(*args, **kwargs)
         )
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class ScaledCall:
-    """The arguments of one ``scaled_dot_product_attention``, head by head.
-
-    Attributes:
-        queries: (B, H, L, d). keys: (B, H / G, K, d). values: (B, H / G, K, v).
-        mask: broadcasts to (B, H, L, K); boolean (True: may look) or added to the scores; None.
-        is_causal: no query looks at later keys.
-        scale: factor of the scores.
-        raw_shape: of the output.
-    """
-
-    queries: Tensor
-    keys: Tensor
-    values: Tensor
-    mask: Tensor | None
-    is_causal: bool
-    scale: float
-    raw_shape: tuple[int, ...]
-
-    @classmethod
-    def of(
-        cls,
-        batch: int,
-        length: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> ScaledCall:
-        """Read the arguments of a call in a pass over ``batch`` sequences of ``length`` queries."""
-        raw = (*query.shape[:-1], value.shape[-1])
-        queries, keys, values = (_by_head(x, batch) for x in (query, key, value))
-        if attn_mask is not None and attn_mask.dim() == 3:
-            attn_mask = attn_mask[None] if query.dim() == 4 else _by_head(attn_mask, batch)
-        if length == 1 and queries.shape[2] > 1:
-            # Heads that share keys, laid out as the queries of one head: what is done with a single query.
-            if attn_mask is not None and attn_mask.shape[1] * attn_mask.shape[2] > 1:
-                attn_mask = attn_mask.reshape(attn_mask.shape[0], -1, 1, attn_mask.shape[-1])
-            queries = queries.reshape(queries.shape[0], -1, 1, queries.shape[-1])
-        return cls(
-            queries=queries,
-            keys=keys,
-            values=values,
-            mask=attn_mask,
-            is_causal=bool(is_causal),
-            scale=query.shape[-1] ** -0.5 if scale is None else float(scale),
-            raw_shape=raw,
-        )
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(B, H, L, K)."""
-        b, h, q, _ = self.queries.shape
-        return b, h, q, self.keys.shape[2]
-
-    def weights(self, sequences: slice, queries: slice | Tensor, first_keys: int | None) -> Tensor:
-        """(B', H, L', K), in float32 or better."""
-        chosen = _wide(self.queries[sequences][:, :, queries])
-        keys = _wide(self.keys[sequences][:, :, :first_keys])
-        b, h, q, d = chosen.shape
-        shared, k = keys.shape[1], keys.shape[2]
-        grouped = chosen.reshape(b, shared, (h // shared) * q, d)
-        scores = (grouped @ keys.transpose(-1, -2)).reshape(b, h, q, k) * self.scale
-        blind = None
-        if self.is_causal:
-            position = torch.arange(self.shape[2], device=scores.device)[queries]
-            later = torch.arange(k, device=scores.device)[None, :] > position[:, None]
-            scores = scores.masked_fill(later, float("-inf"))
-        if self.mask is not None:
-            mask = self.mask.expand(*self.shape)[sequences][:, :, queries][..., :first_keys]
-            if mask.dtype == torch.bool:
-                blind = ~mask.any(
-                    -1, keepdim=True
-                )  # a query that may look nowhere (padding on the left) looks nowhere
-                scores = scores.masked_fill(~mask & ~blind, float("-inf"))
-            else:
-                scores = scores + mask
-        weights = scores.softmax(-1)
-        return weights if blind is None else weights.masked_fill(blind, 0.0)
 
 
 @contextmanager
@@ -414,25 +329,9 @@ def _mark(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any)
         setattr(result, MARK, True)
 
 
-def _by_head(x: Tensor, batch: int) -> Tensor:
-    """(B, heads, positions, width) of a tensor with sequences and heads in one axis, or heads in two."""
-    if x.dim() == 4 and x.shape[0] in (1, batch):
-        return x.expand(batch, *x.shape[1:])
-    if x.dim() < 3 or (x.shape[0] % batch if x.dim() == 3 else x.shape[0] != batch):
-        raise SelfCheckError(
-            f"An attention product has an operand of shape {tuple(x.shape)}, which does not divide into "
-            f"{batch} sequences and their heads. Please report the model class."
-        )
-    return x.reshape(batch, -1, x.shape[-2], x.shape[-1])
-
-
 def _repeated(shared: Tensor, heads: int) -> Tensor:
     """(B, H / G, K, v) -> (B, H, K, v)."""
     b, groups, k, v = shared.shape
     if groups == heads:
         return shared
     return shared[:, :, None].expand(b, groups, heads // groups, k, v).reshape(b, heads, k, v)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -142,6 +142,12 @@ def head_seam(module: nn.Module, sequence: Tensor, position: Tensor, graph: bool
         handle.remove()
 
 
+def parameters_of(modules: Iterable[nn.Module]) -> tuple[nn.Parameter, ...]:
+    """The parameters that the modules themselves hold, each once; of all modules of a model those of the model."""
+    held = (p for module in modules for p in module._parameters.values() if p is not None)
+    return tuple(dict.fromkeys(held))
+
+
 @contextmanager
 def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     """No parameter asks for gradients inside the block; each gets its own flag back."""
