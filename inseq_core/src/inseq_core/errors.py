@@ -123,6 +123,10 @@ class DatasetMissingError(DatasetError, FileNotFoundError):
     """There is no such dataset file."""
 
 
+class CheckpointError(DatasetError):
+    """A folder of kept batches that cannot be used, or that holds another run."""
+
+
 class MergeError(InseqError, ValueError):
     """Outputs that do not belong together."""
 

@@ -212,19 +212,17 @@ def test_help_imports_no_framework():
         assert "Usage" in result.stdout and "HEAVY []" in result.stdout
 
 
-def test_a_run_that_is_killed_leaves_no_file(path, tmp_path):
-    """In the middle of the texts: what was there before stays, and nothing half-written appears."""
-    file = tmp_path / "out.json"
-    file.write_text("before")
+def mortal(path, *arguments, dies_at="she"):
+    """The command in a process of its own, killed when it comes to the text with ``dies_at``."""
     code = f"""
-        import os, signal
+        import os, signal, sys
         from inseq_core.testing.toys import ADAPTER, BagModel
         from inseq_core.hooks import ModelSpec, get_host
         from inseq_core.cli.main import main
 
         class Mortal(BagModel):
             def generate(self, texts, arguments):
-                if "she" in texts[0].input_text:
+                if {dies_at!r} in texts[0].input_text:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return super().generate(texts, arguments)
 
@@ -232,12 +230,36 @@ def test_a_run_that_is_killed_leaves_no_file(path, tmp_path):
         spec = ModelSpec(name="mortal", location=lambda: Mortal(), summary="A toy.", framework="toy")
         get_host().models.register(spec)
         main(["attribute-dataset", "-d", {path!r}, "-in", "text", "-m", "mortal", "-a", "dummy",
-              "-bs", "1", "--hide", "-o", {str(file)!r}])
+              "-bs", "1", "--hide", *sys.argv[1:]])
     """
-    result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
+
+
+def test_a_run_that_is_killed_leaves_no_file(path, tmp_path):
+    """In the middle of the texts: what was there before stays, and nothing half-written appears."""
+    file = tmp_path / "out.json"
+    file.write_text("before")
+
+    result = mortal(path, "-o", file)
 
     assert result.returncode == -signal.SIGKILL, result.stderr
     assert file.read_text() == "before"
     assert sorted(os.listdir(tmp_path)) == ["out.json", "rows.csv"]
+
+
+def test_a_run_that_was_killed_is_gone_on_with(path, tmp_path):
+    """What was done is not done again: in the second run the texts before the kill would kill it."""
+    file, kept = tmp_path / "out.json", tmp_path / "kept"
+    result = mortal(path, "-o", file, "--checkpoint_dir", kept)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    assert len(list(kept.glob("rows-*.json.gz"))) == 2
+
+    result = mortal(path, "-o", file, "--checkpoint_dir", kept, dies_at="cat")
+
+    assert result.returncode == 0, result.stderr
+    assert FeatureAttributionOutput.load(file).info.input_texts == TEXTS

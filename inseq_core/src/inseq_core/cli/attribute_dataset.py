@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from inseq_core.cli.attribute import (
@@ -90,17 +91,43 @@ _OPENING = (
     "dataset_auth_token",
     "dataset_kwargs",
 )
+_AGGREGATION = (
+    "attribution_aggregators",
+    "attribution_selectors",
+    "normalize_attributions",
+    "rescale_attributions",
+)
+
+
+@attrs.frozen
+class Reduction:
+    """One score a token, as the options say; its ``repr`` tells one from another."""
+
+    options: dict[str, Any]
+
+    def __call__(self, out: FeatureAttributionOutput) -> FeatureAttributionOutput:
+        """What is kept of a batch."""
+        return aggregated(out, self.options) or out.aggregate()
+
+    def __repr__(self) -> str:
+        return f"Reduction({ {name: self.options[name] for name in _AGGREGATION} })"
 
 
 @click.command(name="attribute-dataset", cls=ManyCommand)
 @dataset_options
+@click.option(
+    "--checkpoint_dir",
+    type=click.Path(file_okay=False),
+    help="Keep each finished batch in this folder; after an interruption the same command goes on from it.",
+)
 @model_options
 @method_options
 @result_options
 def attribute_dataset(verbose: bool, very_verbose: bool, **options: Any) -> None:
     """Attribute every text of a dataset, and save the result.
 
-    Texts are read and attributed --batch_size at a time. Files appear when everything is done, complete.
+    Texts are read and attributed --batch_size at a time. Files appear when everything is done, complete; with
+    --checkpoint_dir an interrupted run is gone on with by the same command.
 
     Example: inseq attribute-dataset -d sentences.csv -in english -m demo-en-fr --split "train[:20]" --hide
     --aggregate_output -o scores.json
@@ -121,26 +148,15 @@ def attribute_dataset(verbose: bool, very_verbose: bool, **options: Any) -> None
     model = load_model(
         options["model_name_or_path"], options["attribution_method"], **loading_keywords(options)
     )
-    is_chosen = any(
-        options[f"{name}"]
-        for name in (
-            "attribution_aggregators",
-            "attribution_selectors",
-            "normalize_attributions",
-            "rescale_attributions",
-        )
-    )
+    is_chosen = any(options[name] for name in _AGGREGATION)
     # Only a file may want every dimension: without one, or aggregated, they are let go batch by batch.
     is_reduced = is_chosen or options["aggregate_output"] or not options["save_path"]
-
-    def reduced(out: FeatureAttributionOutput) -> FeatureAttributionOutput:
-        return aggregated(out, options) or out.aggregate()
-
     out = attribute_rows(
         model,
         dataset,
         dataset_split=options["dataset_split"],
-        aggregate=reduced if is_reduced else False,
+        aggregate=Reduction(options) if is_reduced else False,
+        checkpoint_dir=options["checkpoint_dir"],
         **keywords,
     )
     if is_reduced:

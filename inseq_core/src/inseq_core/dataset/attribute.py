@@ -9,10 +9,12 @@ from typing import Any
 
 from inseq_core.aggregate.chain import pipeline
 from inseq_core.data.output import FeatureAttributionOutput, merge_attributions
+from inseq_core.dataset.checkpoint import Checkpoint
 from inseq_core.dataset.opening import TextDataset, TextRow, open_dataset
 from inseq_core.errors import DatasetError, InseqError, InvalidArgumentError, invalid
 from inseq_core.model import AttributionModel, load_model
 from inseq_core.run.progress import progress
+from inseq_core.run.provenance import versions
 
 Aggregate = Callable[[FeatureAttributionOutput], FeatureAttributionOutput]
 
@@ -35,6 +37,7 @@ def attribute_dataset(
     dataset_kwargs: Mapping[str, Any] | None = None,
     batch_size: int = 8,
     aggregate: Any = False,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
     show_progress: bool = True,
     **keywords: Any,
 ) -> FeatureAttributionOutput:
@@ -54,6 +57,8 @@ def attribute_dataset(
         batch_size: rows at a time.
         aggregate: aggregate each batch as soon as it is there: True for the default way, what ``aggregate`` of an
             output takes ("words", a list, a pipeline), or a function of the batch's output.
+        checkpoint_dir: a folder, made if it is not there, in which each batch is kept as soon as it is done. After an
+            interruption the same call goes on from it; it is yours to delete in the end.
         show_progress: a progress bar on a terminal.
         **keywords: of ``AttributionModel.attribute``.
 
@@ -62,6 +67,7 @@ def attribute_dataset(
 
     Raises:
         DatasetError, DatasetMissingError, MissingPackageError: see ``open_dataset``.
+        CheckpointError: ``checkpoint_dir`` cannot be used, or holds another run, or batches of other texts.
         InseqError: what ``attribute`` raises, with the rows it was about.
     """
     opened = open_dataset(
@@ -84,6 +90,7 @@ def attribute_dataset(
         dataset_split=dataset_split,
         batch_size=batch_size,
         aggregate=aggregate,
+        checkpoint_dir=checkpoint_dir,
         show_progress=show_progress,
         **keywords,
     )
@@ -96,6 +103,7 @@ def attribute_rows(
     dataset_split: str = "train",
     batch_size: int = 8,
     aggregate: Any = False,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
     show_progress: bool = True,
     **keywords: Any,
 ) -> FeatureAttributionOutput:
@@ -106,22 +114,49 @@ def attribute_rows(
         if name in keywords:
             raise InvalidArgumentError(f"{name} are what the dataset has: name the field that they are in.")
     reduce = _reduction(aggregate)
-    outputs = []
-    with progress(f"rows of {dataset.name}", dataset.count or 0, show=show_progress, unit="rows") as advance:
-        for rows in _batches(dataset, batch_size):
-            outputs.append(reduce(_attributed(model, dataset, rows, keywords)))
-            advance(len(rows))
-    if not outputs:
-        raise DatasetError(f"{dataset.name}: it has no rows.")
-    merged = merge_attributions(outputs)
     facts = {
         "name": dataset.name,
         "split": dataset_split,
         "input_text_field": dataset.input_field,
         "generated_text_field": dataset.generated_field,
     }
+    checkpoint = None
+    if checkpoint_dir is not None:
+        run = {"dataset": facts, "batch_size": batch_size, "aggregate": aggregate}
+        checkpoint = Checkpoint.at(checkpoint_dir, {**_facts_of(model, keywords), **run})
+    outputs = []
+    with progress(f"rows of {dataset.name}", dataset.count or 0, show=show_progress, unit="rows") as advance:
+        for rows in _batches(dataset, batch_size):
+            output = None if checkpoint is None else checkpoint.kept(rows)
+            if output is None:
+                output = reduce(_attributed(model, dataset, rows, keywords))
+                if checkpoint is not None:
+                    checkpoint.keep(rows, output)
+            outputs.append(output)
+            advance(len(rows))
+    if not outputs:
+        raise DatasetError(f"{dataset.name}: it has no rows.")
+    merged = merge_attributions(outputs)
     info = merged.info.evolve(extras={**merged.info.extras, "dataset": facts})
     return FeatureAttributionOutput(merged.sequence_attributions, merged.step_attributions, info)
+
+
+def _facts_of(model: AttributionModel, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """What the scores of a text depend on beside it."""
+    profile = model.adapter.profile
+    entry, arguments = model.method_entry(keywords.get("method"))
+    return {
+        "model": {
+            name: getattr(profile, name)
+            for name in ("name", "model_class", "tokenizer_name", "framework", "dtype")
+        },
+        "method": {"name": entry.name, "from": str(entry.provenance), **arguments},
+        "attributed_fn": keywords.get("attributed_fn") or model.default_attributed_fn_id,
+        "keywords": {
+            name: value for name, value in keywords.items() if name not in ("method", "attributed_fn")
+        },
+        "versions": versions(),
+    }
 
 
 def _batches(dataset: TextDataset, size: int) -> Iterator[list[TextRow]]:
