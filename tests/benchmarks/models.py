@@ -1,9 +1,8 @@
 """Models and texts that benchmarks run on: random weights, one token a word, no download.
 
 ``gpt2``: 124M parameters (12 layers × 768, vocabulary 50257). ``tiny``: 6 layers × 256, vocabulary 8000.
-    ``marian``: 6 + 6
-layers × 512, vocabulary 60000. ``llama``: 6 layers × 256. Weights are drawn wide enough that effects are not
-noise.
+    ``marian``: 6 + 6 layers × 512, vocabulary 60000. ``llama``: 6 layers × 256. Weights are drawn wide enough
+that effects are not noise.
 """
 
 from __future__ import annotations

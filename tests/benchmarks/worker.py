@@ -2,8 +2,7 @@
 peer.
 
 Reads one JSON case a line from standard input, writes one JSON answer a line to standard output: CPU seconds,
-    wall seconds,
-extra peak memory, and the scores as nested lists.
+wall seconds, extra peak memory, and the scores as nested lists.
 """
 
 from __future__ import annotations

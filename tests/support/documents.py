@@ -4,10 +4,9 @@ A block of ``python`` is run; blocks of one page share their names, in their ord
 line that begins with ``$ inseq`` is run, and what stands below it is what a reader would see, roughly. A comment
 before a block says what is special about it:
 
-    <!-- not run: needs the hub -->       it is compiled, and the reason is given
-    <!-- raises: UnknownNameError -->     it has to fail in this way
-    <!-- exits: 1 -->                     the same for a command
-    <!-- warns: MeaningWarning -->        a warning that is meant
+    <!-- not run: needs the hub -->       it is compiled, and the reason is given <!-- raises:
+    UnknownNameError -->     it has to fail in this way <!-- exits: 1 -->                     the same for a
+    command <!-- warns: MeaningWarning -->        a warning that is meant
 
 A block that begins with the comment ``# path/to/file.py`` is a file of the project that the page writes; its
 package is importable, and its plugin found, from the next block on.

@@ -113,13 +113,12 @@ class AttributionModel(TextTools):
                 all texts, or a list with one each. It must stand in the output once.
             steps: "each" attributed step is explained, or with "sum" one sum of the attributed function over
                 all of them, at the cost of one step: one column, at the last of the positions. A pair (start,
-                    end) is "sum"
-                over these positions.
+                end) is "sum" over these positions.
             weight_by: multiply the aggregated scores of each step by this step score (such as "entropy"), as
                 ``out.weight_attributions`` does.
             seed: what every random draw of the call derives from; 0 by default.
-            features: what removal methods remove as a whole: "token", "word", a kind of segment, or a
-                function.
+            features: what removal methods remove as a whole: "token", "word", "sentence", "segment", a kind
+                of segment, spans of characters, or a function.
             removal: how removal methods remove: "token", "mask", "delete", "zero", "mean", "sample", a
                 baseline token, or a ``RemovalWay``.
             keep_granular: keep layers, heads and hidden dimensions of the scores however large they are.

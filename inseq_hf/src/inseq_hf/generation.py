@@ -2,9 +2,8 @@
 
 A mask is always passed. Decoder-only prompts are left-padded, after the model has shown once that this
 changes nothing; otherwise, and where targets begin with different numbers of tokens, texts of one length go
-together. What comes back are
-the exact ids: padding that generation put behind a finished text is cut, tokens that the model wrote are
-kept, whatever they equal.
+together. What comes back are the exact ids: padding that generation put behind a finished text is cut, tokens
+that the model wrote are kept, whatever they equal.
 Axes: B sequences, S source positions, L target positions.
 """
 

@@ -26,8 +26,7 @@ class SequenceAttributionAggregator(AggregatorRecord):
     """Reduces one trailing axis, then normalises each step (aggregator ``scores``).
 
     Scores without trailing axes count as an axis of one entry: ``vnorm`` gives their absolute value, the
-        other functions
-    leave them as they are.
+    other functions leave them as they are.
 
     Attributes:
         aggregate_fn: aggregation function; None: the default of the method that made the scores, else

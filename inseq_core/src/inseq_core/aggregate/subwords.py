@@ -1,10 +1,8 @@
 """Word pieces: the pieces that a tokenizer cut a word into become one position again.
 
 Where words begin is what the tokenizer said when the result was made. Results that do not know it (read from
-elsewhere)
-are looked at: byte-level pieces mark a beginning with ``Ġ``, SentencePiece with ``▁``, WordPiece marks the
-    other pieces
-with ``##``, and some tokenizers mark the end of a word with ``</w>``.
+elsewhere) are looked at: byte-level pieces mark a beginning with ``Ġ``, SentencePiece with ``▁``, WordPiece
+marks the other pieces with ``##``, and some tokenizers mark the end of a word with ``</w>``.
 """
 
 from __future__ import annotations

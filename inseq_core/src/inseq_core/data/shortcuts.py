@@ -91,8 +91,7 @@ class SequenceShortcuts(ViewShortcuts):
         """A long table, one row a score: pandas if installed, else polars.
 
         Columns: sequence, side, position, token, step, step_position, step_token, score, one for each step
-            score
-        and one for each trailing axis. Cells without a score (at or after the step) are left out.
+        score and one for each trailing axis. Cells without a score (at or after the step) are left out.
 
         Raises:
             MissingPackageError: neither is installed.

@@ -80,8 +80,7 @@ def check_aligner(aligner: Any) -> None:
         "contrast_aligner",
         aligner,
         "'embeddings', 'identity', the name of an encoder, an encoder (model, tokenizer), or a function "
-        "that gives "
-        "vectors (n, D) for a list of n words",
+        "that gives vectors (n, D) for a list of n words",
     )
 
 

@@ -116,11 +116,9 @@ def from_the_right(span: tuple[int, int], length: int, contrast_length: int, nam
         missing = int((positions < 1).sum())
         raise PositionError(
             f"The contrast of {name} has {contrast_length} tokens, the text {length}: side by side from the "
-            f"right, the "
-            f"first {missing} of {len(positions)} steps have nothing to be compared with.\n"
+            f"right, the first {missing} of {len(positions)} steps have nothing to be compared with.\n"
             "  Say which tokens belong together (contrast_targets_alignments, 'auto' finds out), or explain "
-            "later steps "
-            "only (attr_pos_start)."
+            "later steps only (attr_pos_start)."
         )
     return positions
 

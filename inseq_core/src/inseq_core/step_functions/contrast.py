@@ -311,8 +311,7 @@ def check(arguments: Mapping[str, Any], request: Any, is_attributed_fn: bool) ->
     if is_attributed_fn and choice.sources is not None and not force_inputs:
         raise InvalidArgumentError(
             "contrast_sources would not be used: as attributed function a contrast is scored on the text's "
-            "own input, so "
-            "that only the token differs.\n"
+            "own input, so that only the token differs.\n"
             "  Give contrast_force_inputs=True to score it on its own, or use the function as a step score."
         )
     drafts(choice, request.adapter, request.input_texts, request.encode)

@@ -61,8 +61,7 @@ class ContrastChoice:
         if sources is None and targets is None:
             raise InvalidArgumentError(
                 "There is nothing to compare with: give contrast_targets (other outputs), contrast_sources "
-                "(other "
-                "inputs), or both."
+                "(other inputs), or both."
             )
         alignments, aligner = arguments.get("contrast_targets_alignments"), arguments.get("contrast_aligner")
         if targets is None and alignments is not None:

@@ -4,11 +4,10 @@ An array is stored as a record ``{"dtype", "shape", "encoding", "data"}``, with 
 where needed:
 
 - float16 and float8 hold ``score / scale`` with a power of two for each step, so that a step with small
-scores keeps them;
+  scores keeps them;
 - ``encoding`` "base64" is the little-endian bytes in C order; "planes" is the same numbers regrouped so that
-they compress
-  (sign bit moved last, then the first bytes of all numbers, then the second …), deflated; "list" is nested
-  lists with null for NaN and "inf", "-inf".
+  they compress (sign bit moved last, then the first bytes of all numbers, then the second …), deflated;
+  "list" is nested lists with null for NaN and "inf", "-inf".
 
 A reader allocates nothing that it has not checked: a ``Budget`` bounds what one file may ask for.
 """

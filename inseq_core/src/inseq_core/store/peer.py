@@ -1,8 +1,7 @@
 """Files of the other package of the name inseq (versions 0.4 to 0.7), read as data.
 
 That package stores the module and class of every object, and imports what a file names when it loads one.
-Here the names
-are only compared with the few that occur: nothing is imported, and nothing is called.
+Here the names are only compared with the few that occur: nothing is imported, and nothing is called.
 """
 
 from __future__ import annotations

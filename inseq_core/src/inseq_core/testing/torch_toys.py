@@ -2,10 +2,9 @@
 
 ``PooledModel`` adds up token embeddings, each weighted by how far back it stands, and gives logits by one
 linear layer: the logit of a token is a linear function of the embeddings before it, so that every signed
-    method has a closed form
-(``contributions``). ``AttentionModel`` is a transformer of two blocks with everything that methods look at:
-attention, norms, a gated activation, dropout. Both come as language model and as translator; embeddings of
-special tokens are zero, so that "zero" and "unk" are one baseline.
+method has a closed form (``contributions``). ``AttentionModel`` is a transformer of two blocks with
+everything that methods look at: attention, norms, a gated activation, dropout. Both come as language model
+and as translator; embeddings of special tokens are zero, so that "zero" and "unk" are one baseline.
 Axes: B sequences, S source positions, L target positions, R rows, D hidden, V vocabulary, H heads.
 """
 

@@ -1,10 +1,9 @@
 """Modules that need not run: what a block computes only to be thrown away.
 
 Where attention products are given to a block, the projections of queries, keys and values (and the norm
-before them, if nothing else reads it) change nothing. Which modules these are is found by following,
-through one run,
-what every tensor was made of: a module is idle if its output is in no part of the block's. It is believed
-only if the block gives the same without them.
+before them, if nothing else reads it) change nothing. Which modules these are is found by following, through
+one run, what every tensor was made of: a module is idle if its output is in no part of the block's. It is
+believed only if the block gives the same without them.
 Axes: none of its own.
 """
 

@@ -3,8 +3,7 @@
 Visitors are called while the pass runs and keep what they need; nothing else outlives its layer. So a method
 holds a few rows of each layer, never all of N·H·L².
 Axes: B sequences, H heads, L target positions, K keys (source or target positions), R rows, D hidden, v width
-    of
-a value.
+of a value.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Tokens as people read them.
 
-Tokenizers write a space as ``Ġ`` or ``▁``, spell the bytes of Chinese as ``ä½ł``, and cut characters in
-the middle; texts hold line breaks, terminal escapes and invisible characters. Here every token of one
-text becomes a label that shows all
-of that and does none of it: nothing in a label can move the cursor, change a colour, or turn the line around.
+Tokenizers write a space as ``Ġ`` or ``▁``, spell the bytes of Chinese as ``ä½ł``, and cut characters in the
+middle; texts hold line breaks, terminal escapes and invisible characters. Here every token of one text
+becomes a label that shows all of that and does none of it: nothing in a label can move the cursor, change a
+colour, or turn the line around.
 
 The marks: ``·`` a space, ``↵`` a line break, ``⇥`` a tab, ``⟨E4 BD⟩`` bytes of an unfinished character,
 ``⟨U+202E⟩`` an invisible character, ``␛`` a control character, ``◌`` under an accent that stands alone.

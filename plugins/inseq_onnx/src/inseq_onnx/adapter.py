@@ -1,8 +1,7 @@
 """The adapter: exported graphs behind the interface of every framework, in numpy.
 
 It offers scores and generation: what every removal method, step function on logits, aggregator, view and
-    command needs.
-Passes are cut by sequences to a memory budget, and only the logits of rows are kept.
+command needs. Passes are cut by sequences to a memory budget, and only the logits of rows are kept.
 Axes: B sequences, L target positions, R rows, V vocabulary.
 """
 

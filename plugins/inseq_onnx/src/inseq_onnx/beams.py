@@ -1,8 +1,7 @@
 """Beam search over one text: the running beams, and the outputs that have ended.
 
 As in transformers 5: of the best (2 · beams) continuations those that end are kept if they are among the best
-    ``beams``;
-the others run on. It stops when no running beam can become better than the worst output kept.
+``beams``; the others run on. It stops when no running beam can become better than the worst output kept.
 Axes: K beams, V vocabulary.
 """
 

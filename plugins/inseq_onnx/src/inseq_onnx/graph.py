@@ -1,8 +1,7 @@
 """One exported graph, run by onnxruntime.
 
 What the graph asks for is known before it runs: inputs that nobody can give, and sizes that are fixed, are
-    refused when
-it is loaded. Arrays are cast to the types that it declares.
+refused when it is loaded. Arrays are cast to the types that it declares.
 Axes: B sequences, L positions.
 """
 

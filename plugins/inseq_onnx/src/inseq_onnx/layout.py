@@ -3,8 +3,7 @@
 Our own exports say so in ``inseq_onnx.json``, plain data. Other exports are known by the names of their files
 (those of
 optimum: ``model.onnx``, or ``encoder_model.onnx`` and ``decoder_model.onnx``) and by transformers'
-    ``config.json`` and
-``generation_config.json``, where these lie beside them.
+``config.json`` and ``generation_config.json``, where these lie beside them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What may be written next: scores of the vocabulary, shaped by the options of generation.
 
 In the order of transformers: repetitions, forbidden words, least length, forced tokens, suppressed tokens;
-    and for
-sampling temperature, top k, top p.
+and for sampling temperature, top k, top p.
 Axes: V vocabulary.
 """
 

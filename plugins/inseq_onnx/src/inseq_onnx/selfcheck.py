@@ -5,9 +5,8 @@
 3. *Masks*, once they are used: tokens that attention must not see change nothing.
 
 Exports break these more often than models do: a mask or a length that was frozen while the model was traced.
-    A failed
-check selects a slower way that is right (each step on its own prefix, texts of one length together), with a
-warning; where there is none it raises.
+A failed check selects a slower way that is right (each step on its own prefix, texts of one length together),
+with a warning; where there is none it raises.
 Axes: L target positions, V vocabulary.
 """
 

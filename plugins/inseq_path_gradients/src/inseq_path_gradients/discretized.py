@@ -32,8 +32,7 @@ class DiscretizedIntegratedGradients:
 
     The walk goes through words that it has not met, never through the baseline's before its end. As in the
     paper the gradient at each point weighs the move to the next: a Riemann sum whose steps are as long as
-        words are apart, so the delta is not
-    small.
+    words are apart, so the delta is not small.
 
     Args:
         n_steps: words on each token's path, >= 1.

@@ -1,9 +1,8 @@
 """The neighbour graph of a vocabulary's embeddings: for a token, the k nearest others.
 
 Rows of the graph are computed when a path first needs them, many at a time, and kept: in memory, and as plain
-    arrays in a file
-under the user's cache folder, whose name contains a hash of the embeddings. A file that is damaged or of
-other embeddings is made again.
+arrays in a file under the user's cache folder, whose name contains a hash of the embeddings. A file that is
+damaged or of other embeddings is made again.
 Axes: V vocabulary, D hidden, W tokens asked for, k neighbours.
 """
 

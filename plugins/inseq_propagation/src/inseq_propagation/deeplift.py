@@ -27,11 +27,10 @@ class DeepLift:
     """DeepLIFT with the rescale rule on every non-linearity (Shrikumar et al. 2017, equations 3 and 8).
 
     Which rule applies where: activations, as modules or functions, by Δout / Δin; products of two varying
-        factors (gates,
-    attention scores, attention times values) by the mean of the other factor; softmax and normalisations
-    taken apart into those; linear layers by their weights; the attributed function by the same rules. Where
-    tokens are sorted to the experts of a mixture there is no pair to compare and the derivative is used: the
-        delta then says how much is missing.
+    factors (gates, attention scores, attention times values) by the mean of the other factor; softmax and
+    normalisations taken apart into those; linear layers by their weights; the attributed function by the same
+    rules. Where tokens are sorted to the experts of a mixture there is no pair to compare and the derivative
+    is used: the delta then says how much is missing.
 
     Args:
         return_convergence_delta: report each step's delta (sum of scores minus change of the attributed

@@ -1,13 +1,11 @@
 """Backward rules: what the gradient is replaced by, function by function, while a forward pass is recorded.
 
 A rule returns the same value as the function, with another graph behind it: a *surrogate* that is linear in
-    the inputs, whose
-coefficients are the rule's multipliers. What is linear already (linear layers, sums, reshapes) keeps its
-derivative.
+the inputs, whose coefficients are the rule's multipliers. What is linear already (linear layers, sums,
+reshapes) keeps its derivative.
 
 The rules here compare an input with a reference, so the two run as one batch: the first half of the leading
-    axis is the
-input, the second half the reference.
+axis is the input, the second half the reference.
 Axes: the leading axis holds 2 K entries, K of the input and K of the reference.
 """
 
