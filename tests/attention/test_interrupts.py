@@ -9,6 +9,7 @@ import torch
 from support.hf_adapters import tiny_adapter
 from torch import nn
 
+from inseq_core.errors import InseqWarning
 from inseq_core.torch.as_found import FunctionMode, as_found
 
 
@@ -95,3 +96,66 @@ def test_a_mode_that_is_gone_already_is_not_left_twice() -> None:
         with Passing():
             torch.overrides._pop_mode()
         assert torch.overrides._get_current_function_mode() is outer
+
+
+def leave_kernels_of_attention_off(model: nn.Module) -> None:
+    """As at the end of ``sdpa_kernel``."""
+    torch.backends.cuda.enable_flash_sdp(False)
+
+
+def leave_a_seed(model: nn.Module) -> None:
+    """As at the end of ``fork_rng``."""
+    torch.manual_seed(7)
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        (leave_kernels_of_attention_off, torch.backends.cuda.flash_sdp_enabled),
+        (leave_a_seed, lambda: torch.get_rng_state().tolist()),
+    ],
+)
+def test_settings_of_torch_are_put_back_behind_an_interrupt(change, state) -> None:
+    """They hold for the whole process."""
+    model, before = tiny_adapter("llama").model, state()
+    with pytest.raises(KeyboardInterrupt), as_found(model.modules(), model.parameters()):
+        change(model)
+        raise KeyboardInterrupt
+    assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (leave_a_hook, "a hook on Linear"),
+        (leave_a_forward, "another forward of Linear"),
+        (put_on_a_mode, "a torch function mode"),
+        (leave_parameters_frozen, "requires_grad of a parameter"),
+        (leave_kernels_of_attention_off, "a setting of torch"),
+    ],
+)
+def test_what_a_plugin_that_ended_well_left_is_put_back_and_said(change, said) -> None:
+    """Later results would be others, in silence."""
+    model = tiny_adapter("llama").model
+    with pytest.warns(InseqWarning, match=said), as_found(model.modules(), model.parameters()):
+        change(model)
+    assert not model.lm_head._forward_hooks and "forward" not in vars(model.lm_head)
+    assert not torch.overrides._get_current_function_mode_stack()
+    assert torch.backends.cuda.flash_sdp_enabled() and all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_hooks_that_a_library_puts_on_when_it_first_needs_them_stay(fails, recwarn) -> None:
+    """transformers remembers that they are there: without them it would capture nothing any more."""
+    adapter = tiny_adapter("llama")
+    model = adapter.model
+    ids = torch.tensor([[1, 2, 3]])
+    try:
+        with adapter.attributing():
+            model(ids, output_hidden_states=True)
+            if fails:
+                raise ValueError
+    except ValueError:
+        pass
+    assert len(model(ids, output_hidden_states=True).hidden_states) > 1
+    assert not [w for w in recwarn if issubclass(w.category, InseqWarning)]

@@ -164,25 +164,26 @@ class AttributionModel(TextTools):
             steps=steps,
             weight_by=weight_by,
         )
-        request = build_request(
-            self,
-            input_texts,
-            generated_texts,
-            method=method,
-            attributed_fn=attributed_fn,
-            step_scores=step_scores,
-            options=options,
-            keywords=kwargs,
-            own=_ATTRIBUTE_KEYWORDS,
-        )
-        if override_default_attribution:
-            if method is None:
-                raise InvalidArgumentError(
-                    "override_default_attribution = True needs a method to make the default."
-                )
-            self._set_method(method, {})
-        with one_at_a_time, self._on_device(device):
-            return attribute(request)
+        with one_at_a_time:  # the checks of methods and step functions may look at the model too
+            request = build_request(
+                self,
+                input_texts,
+                generated_texts,
+                method=method,
+                attributed_fn=attributed_fn,
+                step_scores=step_scores,
+                options=options,
+                keywords=kwargs,
+                own=_ATTRIBUTE_KEYWORDS,
+            )
+            if override_default_attribution:
+                if method is None:
+                    raise InvalidArgumentError(
+                        "override_default_attribution = True needs a method to make the default."
+                    )
+                self._set_method(method, {})
+            with self._on_device(device):
+                return attribute(request)
 
     def method_entry(self, method: str | None = None) -> tuple[Entry[MethodSpec], dict[str, Any]]:
         """The method of a call, and the arguments it was given when the model was loaded.

@@ -50,6 +50,7 @@ class HuggingFaceAdapter(CodecAdapter, TorchAdapter):
     model: Any
     codec: TextCodec
     is_encoder_decoder = False
+    lasting_hooks = ("transformers.", "accelerate.", "peft.")
     left_pads_safely: bool | None = None
 
     def __init__(

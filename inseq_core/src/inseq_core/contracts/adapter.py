@@ -276,6 +276,13 @@ class ModelAdapter(abc.ABC):
             f"{self.profile.framework} models cannot switch dropout on ({self.profile.name})."
         )
 
+    def dropout_places(self) -> int:
+        """The number of places at which ``dropout`` would drop something, without switching it on if that can be helped: it is
+        asked while another call may be at work with the model.
+        """
+        with self.dropout() as places:
+            return places
+
     def close(self) -> None:
         """Let go of what the adapter holds."""
 

@@ -119,10 +119,8 @@ def check(arguments: Mapping[str, Any], request: Any, is_attributed_fn: bool) ->
     n = arguments.get("n_mcd_steps", 5)
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise invalid("n_mcd_steps", n, "a number of samples, at least 1")
-    with request.adapter.dropout() as places:
-        if not places:
-            raise CapabilityError(
-                f"{request.profile.name} has no dropout, so that all samples would be equal.\n"
-                "  Use 'probability', or load the model with dropout: "
-                "model_kwargs={'attention_dropout': 0.1}."
-            )
+    if not request.adapter.dropout_places():
+        raise CapabilityError(
+            f"{request.profile.name} has no dropout, so that all samples would be equal.\n"
+            "  Use 'probability', or load the model with dropout: model_kwargs={'attention_dropout': 0.1}."
+        )

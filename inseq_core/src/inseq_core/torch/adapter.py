@@ -62,11 +62,13 @@ class TorchAdapter(ModelAdapter):
     Attributes:
         model: the framework's module; only the methods below call it.
         traits: what the self-check found.
+        lasting_hooks: beginnings of the names of Python modules whose hooks on the model may come while it works, and stay.
         counts: forward passes ("forward"), sequences in them ("sequences"), tokens ("tokens"), and vector-Jacobian
             products ("backward"); tests and ``info`` read it.
     """
 
     model: nn.Module
+    lasting_hooks: tuple[str, ...] = ()
     removals = frozenset({"token", "mask", "delete", "zero", "mean", "sample"})
 
     def __init__(self, model: nn.Module) -> None:
@@ -172,7 +174,7 @@ class TorchAdapter(ModelAdapter):
         modes = [(module, module.training) for module in modules]
         watches, dropout_active, parts = list(self._watches), self._dropout_active, self._parts
         try:
-            with torch.inference_mode(False), as_found(modules, parameters):
+            with torch.inference_mode(False), as_found(modules, parameters, self.lasting_hooks):
                 self._parts = (modules, parameters)
                 with self.quiet():  # once for the whole call; what is asked inside finds little to do
                     yield
@@ -202,6 +204,9 @@ class TorchAdapter(ModelAdapter):
                 yield places
             finally:
                 self._dropout_active = False
+
+    def dropout_places(self) -> int:
+        return seams.dropout_places(self.model.modules())
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from threading import get_ident
 from typing import Any
 
 import attrs
@@ -44,9 +45,11 @@ def output_seam(module: nn.Module, replacement: Tensor | None = None) -> Iterato
     Raises:
         SelfCheckError: the replacement has another shape than what the model asked for.
     """
-    tap = OutputTap()
+    tap, mine = OutputTap(), get_ident()
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        if get_ident() != mine:  # somebody else runs the model meanwhile
+            return None
         tap.calls += 1
         first = first_tensor(output)
         if replacement is None:
@@ -123,9 +126,11 @@ def head_seam(module: nn.Module, sequence: Tensor, position: Tensor, graph: bool
     Args:
         graph: detach the rows and record the head's graph from the detached copy on.
     """
-    tap = HeadTap()
+    tap, mine = HeadTap(), get_ident()
 
-    def pre_hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def pre_hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if get_ident() != mine:
+            return None
         tap.calls += 1
         hidden = args[0]
         if hidden.dim() != 3:
@@ -199,10 +204,15 @@ def dropping(model: nn.Module) -> Iterator[int]:
     try:
         for m, _ in modes:
             m.training = not isinstance(m, nn.modules.batchnorm._NormBase)
-        yield sum(_drops(m) for m, _ in modes)
+        yield dropout_places(m for m, _ in modes)
     finally:
         for m, mode in modes:
             m.training = mode
+
+
+def dropout_places(modules: Iterable[nn.Module]) -> int:
+    """Modules that drop something in training."""
+    return sum(_drops(m) for m in modules)
 
 
 def _drops(module: nn.Module) -> bool:
