@@ -9,7 +9,7 @@ import torch
 from support.hf_adapters import tiny_adapter
 from torch import nn
 
-from inseq_core.errors import InseqWarning
+from inseq_core.errors import ModelChangedWarning
 from inseq_core.torch.as_found import FunctionMode, as_found
 
 
@@ -137,7 +137,7 @@ def test_settings_of_torch_are_put_back_behind_an_interrupt(change, state) -> No
 def test_what_a_plugin_that_ended_well_left_is_put_back_and_said(change, said) -> None:
     """Later results would be others, in silence."""
     model = tiny_adapter("llama").model
-    with pytest.warns(InseqWarning, match=said), as_found(model.modules(), model.parameters()):
+    with pytest.warns(ModelChangedWarning, match=said), as_found(model.modules(), model.parameters()):
         change(model)
     assert not model.lm_head._forward_hooks and "forward" not in vars(model.lm_head)
     assert not torch.overrides._get_current_function_mode_stack()
@@ -158,4 +158,4 @@ def test_hooks_that_a_library_puts_on_when_it_first_needs_them_stay(fails, recwa
     except ValueError:
         pass
     assert len(model(ids, output_hidden_states=True).hidden_states) > 1
-    assert not [w for w in recwarn if issubclass(w.category, InseqWarning)]
+    assert not [w for w in recwarn if issubclass(w.category, ModelChangedWarning)]

@@ -131,6 +131,10 @@ class MergeError(InseqError, ValueError):
     """Outputs that do not belong together."""
 
 
+class ModelChangedWarning(InseqWarning):
+    """A model, or a setting of its framework, that something in a call changed and left so; it was put back."""
+
+
 class NotReadyWarning(InseqWarning):
     """A plugin that failed and was set aside."""
 

@@ -237,7 +237,10 @@ class ModelAdapter(abc.ABC):
         return [np.arange(len(grid), dtype=np.int64)]
 
     def self_check(self, batch: TokenBatch) -> None:
-        """Prove on a few tokens what the engine relies on; once a loaded model.
+        """Prove what the engine relies on: on a few tokens, once a loaded model; and again on texts that are longer than those
+        before them, where it may depend on the length.
+
+        Called with every batch of a call before any of them is worked on.
 
         Raises:
             SelfCheckError: no way of running this model would be right.

@@ -55,7 +55,8 @@ def _attributed(request: AttributeRequest) -> FeatureAttributionOutput:
         _LOG.info("%s on %s: %d texts", request.method.name, request.profile.name, len(texts))
         with _progress(request, spans) as advance:
             batches = _batches(request, texts, spans)
-            request.adapter.self_check(batches[0].batch)
+            for rows in batches:
+                request.adapter.self_check(rows.batch)
             before = dict(request.adapter.counts)
             ledger = Ledger.of(request, call, prepare_functions(request, call))
             for rows in batches:

@@ -8,11 +8,14 @@ it passes, the rest why that matters.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
 
+from inseq_core.errors import InseqWarning, ModelChangedWarning
 from inseq_core.hooks import KINDS
 
 PLUGINS = "plugins"
@@ -101,6 +104,18 @@ def demand(holds: bool, found: str) -> None:
 def refuse(found: str) -> None:
     """Raise ``CheckFailure`` with what was found."""
     raise CheckFailure(found)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """inseq's warnings are not shown; the one that says that something changed the model is a failed check."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InseqWarning)
+        warnings.simplefilter("error", ModelChangedWarning)
+        try:
+            yield
+        except ModelChangedWarning as changed:
+            refuse(str(changed).splitlines()[0])
 
 
 def word_for(kind: str) -> str:

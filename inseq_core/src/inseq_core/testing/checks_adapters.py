@@ -5,19 +5,17 @@ Axes: B sequences, S source positions, L target positions, R rows, V vocabulary.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import attrs
 import numpy as np
 
 from inseq_core.data.steps import StepGrid
-from inseq_core.errors import InseqWarning
 from inseq_core.hooks import Capability
 from inseq_core.hooks.kinds import ADAPTERS, METHODS
 from inseq_core.model import AttributionModel
 from inseq_core.testing.adapters import AdapterUnderTest
-from inseq_core.testing.checks import NotApplicable, check_of, demand
+from inseq_core.testing.checks import NotApplicable, check_of, demand, without_warnings
 from inseq_core.testing.compare import changed, same
 from inseq_core.testing.registered import LEAVE_ONE_OUT, registered
 from inseq_core.testing.state import model_state
@@ -204,8 +202,7 @@ def removals_are_served(subject: AdapterUnderTest) -> None:
     Removal methods are offered them by name.
     """
     example = subject.examples[0]
-    with registered(METHODS, LEAVE_ONE_OUT) as method, warnings.catch_warnings():
-        warnings.simplefilter("ignore", InseqWarning)
+    with registered(METHODS, LEAVE_ONE_OUT) as method, without_warnings():
         for way in sorted(subject.adapter.removals):
             (found,) = AttributionModel(subject.adapter).attribute(
                 example.text, subject.full(example), method=method, removal=way, show_progress=False

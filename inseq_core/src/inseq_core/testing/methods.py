@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,12 +19,12 @@ from inseq_core.contracts.context import AttributionContext
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput
 from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.data.result import MethodOutput
-from inseq_core.errors import CapabilityError, InseqWarning, InvalidArgumentError
+from inseq_core.errors import CapabilityError, InvalidArgumentError
 from inseq_core.hooks import Entry, MethodSpec
 from inseq_core.hooks.kinds import METHODS
 from inseq_core.hooks.parameters import parameters_of
 from inseq_core.model import AttributionModel
-from inseq_core.testing.checks import NotApplicable, refuse, word_for
+from inseq_core.testing.checks import NotApplicable, refuse, without_warnings, word_for
 from inseq_core.testing.examples import SCORES_ONLY, Example, Toy, toys_for
 from inseq_core.testing.registered import registered
 
@@ -218,8 +217,7 @@ class MethodUnderTest:
         calls: list[Call] = []
         outputs = options.get("generated_texts", [example.output for example in examples])
         options = {name: value for name, value in options.items() if name != "generated_texts"}
-        with self._recorded(calls) as name, warnings.catch_warnings():
-            warnings.simplefilter("ignore", InseqWarning)
+        with self._recorded(calls) as name, without_warnings():
             output = AttributionModel(adapter).attribute(
                 [example.text for example in examples],
                 outputs,

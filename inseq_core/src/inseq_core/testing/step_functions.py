@@ -5,7 +5,6 @@ Axes: R rows, V vocabulary, T steps of one text.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,11 +16,11 @@ from inseq_core.contracts.context import AttributionContext
 from inseq_core.contracts.step_function import BoundStepFunction, StepFunctionArgs
 from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.data.result import MethodOutput
-from inseq_core.errors import CapabilityError, InseqWarning
+from inseq_core.errors import CapabilityError
 from inseq_core.hooks import Entry, MethodSpec, StepFunctionSpec
 from inseq_core.hooks.kinds import METHODS, STEP_FUNCTIONS
 from inseq_core.model import AttributionModel
-from inseq_core.testing.checks import refuse, word_for
+from inseq_core.testing.checks import refuse, without_warnings, word_for
 from inseq_core.testing.examples import Example, Toy, toys_for
 from inseq_core.testing.registered import NO_SCORES, registered
 
@@ -150,9 +149,8 @@ class StepFunctionUnderTest:
         with (
             registered(METHODS, method) as method_name,
             registered(STEP_FUNCTIONS, self.spec, function=self.entry.load()) as name,
-            warnings.catch_warnings(),
+            without_warnings(),
         ):
-            warnings.simplefilter("ignore", InseqWarning)
             if is_attributed_fn:
                 more: dict[str, Any] = {"attributed_fn": name, "attributed_fn_args": dict(arguments)}
             else:

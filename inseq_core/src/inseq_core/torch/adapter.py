@@ -23,7 +23,7 @@ from inseq_core.contracts.step_function import ForwardOutput
 from inseq_core.data.batch import IntArray, TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.errors import SelfCheckError
-from inseq_core.torch import planner, seams
+from inseq_core.torch import lengths, planner, seams
 from inseq_core.torch.as_found import as_found
 from inseq_core.torch.baselines import blanked
 from inseq_core.torch.traits import Traits
@@ -195,6 +195,11 @@ class TorchAdapter(ModelAdapter):
         way = seams.uncompiled() if self._is_compiled else nullcontext()
         with mode, way, seams.frozen(parameters):
             yield
+
+    @property
+    def can_be_tried(self) -> bool:
+        """Whether a pass would tell something about the model: it was checked, and nothing is dropped at random."""
+        return self.traits.checked and not self._dropout_active
 
     @contextmanager
     def dropout(self, seed: int | None = None) -> Iterator[int]:
@@ -412,7 +417,7 @@ class TorchAdapter(ModelAdapter):
     def _passes(self, batch: TokenBatch, grid: StepGrid) -> Iterator[tuple[IntArray, Sequence[int], int]]:
         """(rows, sequences, prefix length) of each forward pass that ``forward_rows`` makes."""
         everything = np.arange(len(grid), dtype=np.int64)
-        if not self.traits.is_causal:
+        if not lengths.serves_prefixes(self, batch):
             groups = [everything[grid.position == s] for s in np.unique(grid.position)]
         else:
             groups = [everything]
@@ -436,3 +441,4 @@ class TorchAdapter(ModelAdapter):
 
         if not self.traits.checked:
             run_self_check(self, batch)
+        lengths.pads_safely(self, batch)

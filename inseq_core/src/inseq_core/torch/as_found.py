@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from inseq_core.errors import InseqWarning
+from inseq_core.errors import ModelChangedWarning
 
 _HOOKS = {
     "_forward_hooks": ("_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
@@ -48,7 +48,7 @@ def as_found(
             on a model when they first need them, and remember that they did.
 
     Warns:
-        InseqWarning: something was left, and nothing failed that would explain it.
+        ModelChangedWarning: something was left, and nothing failed that would explain it.
     """
     notes = Notes.of(modules, parameters, lasting)
     try:
@@ -64,7 +64,7 @@ def as_found(
         warnings.warn(
             f"Something in this call changed the model or torch and left it so: {', '.join(left)}. It has been put back.\n"
             "  Look at the method and the step functions that are not inseq's own.",
-            InseqWarning,
+            ModelChangedWarning,
             stacklevel=2,
         )
 

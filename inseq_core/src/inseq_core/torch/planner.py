@@ -16,6 +16,7 @@ import torch
 from inseq_core.data.batch import IntArray, TokenBatch
 from inseq_core.data.steps import StepGrid
 from inseq_core.hooks.specs import Capability, MethodSpec
+from inseq_core.torch import lengths
 
 if TYPE_CHECKING:
     from inseq_core.torch.adapter import TorchAdapter
@@ -86,9 +87,9 @@ def row_chunks(
     """
     everything = np.arange(len(grid), dtype=np.int64)
     groups = [everything]
-    if not adapter.traits.pads_safely:
+    if not lengths.pads_safely(adapter, batch):
         groups = [grid.rows_of(int(b)) for b in np.unique(grid.sequence)]
-    if not adapter.traits.is_causal:
+    if not lengths.serves_prefixes(adapter, batch):
         return [group[i : i + 1] for group in groups for i in range(len(group))]
     if Capability.GRADIENTS not in method.needs or method.all_steps:
         if method.needs & LOOKS_INSIDE:
@@ -172,14 +173,13 @@ def sequence_chunks(
     dim = adapter.hidden_size
     # without a graph a pass holds a few layers' worth of activations; 64 D a token is generous
     cost = width * dim * 64 * 4 + rows_each * vocabulary * 8
-    lengths = np.minimum(batch.target_lengths, length)
+    together = lengths.pads_safely(adapter, batch)
+    target_lengths = np.minimum(batch.target_lengths, length)
     start = 0
     while start < len(sequences):
         stop, spent = start, 0
         while stop < len(sequences) and (stop == start or spent + cost[stop] <= adapter.memory_budget):
-            if not adapter.traits.pads_safely and not _same_shape(
-                batch, lengths, sequences[start], sequences[stop]
-            ):
+            if not together and not _same_shape(batch, target_lengths, sequences[start], sequences[stop]):
                 break
             spent += int(cost[stop])
             stop += 1

@@ -22,7 +22,7 @@ from inseq_core.contracts.step_function import ForwardOutput
 from inseq_core.contracts.versions import first_change
 from inseq_core.data.batch import EncodedText, IntArray, TokenBatch
 from inseq_core.data.steps import StepGrid
-from inseq_core.torch import planner
+from inseq_core.torch import lengths, planner
 from inseq_core.torch.baselines import blanked
 from inseq_core.torch.prefix_cache import Band, bands, pass_cost, shares_prefix
 from inseq_core.torch.selfcheck import check_masking, masking_refused
@@ -46,7 +46,7 @@ def forward_versions(
     if any(text.target_kept is not None or text.source_kept is not None for text in batch.texts):
         check_masking(adapter, batch)
         batch = attrs.evolve(batch, texts=[_closed(text, batch.pad_id) for text in batch.texts])
-    if not adapter.traits.is_causal:
+    if not lengths.serves_prefixes(adapter, batch):
         yield from ModelAdapter.forward_versions(adapter, batch, grid)
         return
     passes = VersionPasses(adapter, batch, grid)

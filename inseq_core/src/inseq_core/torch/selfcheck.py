@@ -117,7 +117,7 @@ def _check_head(adapter: TorchAdapter, probe: TokenBatch, grid: StepGrid, plain:
         fits = False
     if not fits:
         adapter.traits.splits_at_head = False
-        _slower(adapter, "the output head cannot be run on single rows; whole-model logits are used")
+        slower(adapter, "the output head cannot be run on single rows; whole-model logits are used")
 
 
 def _check_embeddings(adapter: TorchAdapter, probe: TokenBatch, grid: StepGrid, plain: Tensor) -> None:
@@ -157,7 +157,7 @@ def _check_causality(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) ->
     for cut in {1, length // 2, length - 1} - {0}:
         if not close(_whole_logits(adapter, probe.truncated(cut)), plain[:cut], adapter.dtype):
             adapter.traits.is_causal = False
-            _slower(
+            slower(
                 adapter, "logits of a prefix depend on what follows it; every step is run on its own prefix"
             )
             return
@@ -176,7 +176,7 @@ def _check_padding(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) -> N
     padded = _whole_logits(adapter, pair)[: plain.shape[0]]
     if not close(padded, plain, adapter.dtype):
         adapter.traits.pads_safely = False
-        _slower(adapter, "right padding changes the logits; texts of different lengths are run apart")
+        slower(adapter, "right padding changes the logits; texts of different lengths are run apart")
 
 
 def check_tape(adapter: TorchAdapter, batch: TokenBatch) -> None:
@@ -205,7 +205,7 @@ def check_tape(adapter: TorchAdapter, batch: TokenBatch) -> None:
     with adapter.uncounted():
         taped = found()
         if not adapter.traits.uses_tape:  # it failed on the way, and was done without
-            _slower(adapter, adapter.traits.notes[-1])
+            slower(adapter, adapter.traits.notes[-1])
             return
         adapter.traits.uses_tape = False
         plain = found()
@@ -213,7 +213,7 @@ def check_tape(adapter: TorchAdapter, batch: TokenBatch) -> None:
         _same_gradient(a, b, adapter.dtype) for a, b in zip(taped, plain, strict=True)
     )
     if not adapter.traits.uses_tape:
-        _slower(adapter, "gradients along a tape differ from autograd's; autograd's graph is used")
+        slower(adapter, "gradients along a tape differ from autograd's; autograd's graph is used")
 
 
 def _spread(output: ForwardOutput) -> Tensor:
@@ -280,7 +280,8 @@ def _hides(adapter: TorchAdapter, probe: EncodedText, pad_id: int, side: str) ->
     return close(found[0], found[1], adapter.dtype)
 
 
-def _slower(adapter: TorchAdapter, finding: str) -> None:
+def slower(adapter: TorchAdapter, finding: str) -> None:
+    """Note a finding that costs time, and say so."""
     adapter.traits.note(finding)
     warnings.warn(
         f"{adapter.profile.name}: {finding}. Results are right, but slower.",

@@ -8,6 +8,13 @@ import attrs
 
 if TYPE_CHECKING:
     from inseq_core.torch.attention_map import AttentionMap
+    from inseq_core.torch.lengths import ProvedLengths
+
+
+def _proved_lengths() -> ProvedLengths:
+    from inseq_core.torch.lengths import ProvedLengths
+
+    return ProvedLengths()
 
 
 @attrs.define(eq=False)
@@ -19,6 +26,7 @@ class Traits:
         splits_at_head: the head seam gives the model's own logits.
         is_causal: logits of a prefix do not depend on what follows it.
         pads_safely: right padding changes nothing.
+        lengths: how long the texts were for which that was proved (``torch.lengths``).
         batches_cotangents: batched vector-Jacobian products work (False after the first operation without a rule).
         layers: about how many dense layers it has the parameters of; 0 until counted.
         uses_tape: gradients along a tape are autograd's (``torch.tape``).
@@ -38,6 +46,7 @@ class Traits:
     splits_at_head: bool = True
     is_causal: bool = True
     pads_safely: bool = True
+    lengths: ProvedLengths = attrs.field(factory=_proved_lengths)
     batches_cotangents: bool = True
     layers: float = 0.0
     uses_tape: bool = True
