@@ -176,3 +176,17 @@ def test_an_added_token_is_shown_as_it_was_added():
     tokenizer.add_tokens(["é à"])
 
     assert list(Pieces(tokenizer).texts(tokenizer("a é à").input_ids).tokens)[-1] == "é à"
+
+
+def test_every_piece_of_a_vocabulary_of_words_begins_one():
+    """Home-made tokenizers cut at spaces and mark nothing: all of a text would be one word."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.WordLevel({"<unk>": 0, "the": 1, "dog": 2, "sleeps": 3}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
+
+    texts = Pieces(tokenizer).texts(tokenizer("the dog sleeps").input_ids)
+
+    assert texts.word_starts == (True, True, True)

@@ -5,6 +5,7 @@ Axes: B sequences, S source positions, L target positions, D hidden.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ class EncoderDecoderAdapter(HuggingFaceAdapter):
     """T5, BART, Marian, M2M100 … : any model of ``AutoModelForSeq2SeqLM``."""
 
     is_encoder_decoder = True
+    _encoded_as: Callable[..., Any] | None = None
 
     def limits(self) -> tuple[int | None, int | None]:
         """Positions of encoder and decoder."""
@@ -43,6 +45,9 @@ class EncoderDecoderAdapter(HuggingFaceAdapter):
     def run_encoder(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, S, D) the encoder's last hidden states."""
         output = self.model.get_encoder()(input_ids=ids, attention_mask=mask.to(torch.long), return_dict=True)
+        self._encoded_as = type(
+            output
+        )  # some decoders ask for more than every encoder's output has (router_logits)
         states: Tensor = output.last_hidden_state
         return states
 
@@ -60,7 +65,7 @@ class EncoderDecoderAdapter(HuggingFaceAdapter):
         from transformers.modeling_outputs import BaseModelOutput
 
         return self.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=memory),
+            encoder_outputs=(self._encoded_as or BaseModelOutput)(last_hidden_state=memory),
             attention_mask=None if memory_mask is None else memory_mask.to(torch.long),
             decoder_input_ids=ids,
             decoder_attention_mask=self._decoder_mask(mask),

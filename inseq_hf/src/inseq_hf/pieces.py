@@ -21,7 +21,8 @@ def marks_of(tokenizer: Any) -> Marks:
         kinds.add("ByteLevel")
     if hasattr(tokenizer, "sp_model") or hasattr(tokenizer, "spm_source"):
         kinds.add("Metaspace")
-    return pieces.marks_of(kinds, tokenizer.get_vocab())
+    model = type(getattr(backend, "model", None)).__name__
+    return pieces.marks_of(kinds, tokenizer.get_vocab(), model)
 
 
 def _decoder_kinds(decoder: Any) -> frozenset[str]:

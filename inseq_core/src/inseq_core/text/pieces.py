@@ -26,6 +26,7 @@ class Marks(enum.Enum):
     METASPACE = "▁ for a space before the piece"
     CONTINUATION = "## on pieces that continue a word"
     SUFFIX = "</w> on pieces that end a word"
+    WORDS = "none: every piece is a word"
     PLAIN = "none but spaces"
 
 
@@ -127,12 +128,13 @@ def decoder_kinds(decoder: Mapping[str, Any] | None) -> frozenset[str]:
     return frozenset({str(decoder.get("type", "")), *(str(part.get("type", "")) for part in inside)})
 
 
-def marks_of(decoders: AbstractSet[str], vocabulary: Iterable[str | bytes]) -> Marks:
+def marks_of(decoders: AbstractSet[str], vocabulary: Iterable[str | bytes], model: str = "") -> Marks:
     """Which marks a tokenizer writes: from its decoder where that tells, from its vocabulary otherwise.
 
     Args:
         decoders: kinds of its decoder, as ``tokenizer.json`` names them ("ByteLevel", "Metaspace" …).
         vocabulary: its pieces.
+        model: what cuts texts into pieces, likewise ("BPE", "WordLevel" …).
     """
     for kind, marks in (
         ("ByteLevel", Marks.BYTES),
@@ -153,7 +155,7 @@ def marks_of(decoders: AbstractSet[str], vocabulary: Iterable[str | bytes]) -> M
         ):
             seen[marks] += has
     marks, count = max(seen.items(), key=lambda item: item[1], default=(Marks.PLAIN, 0))
-    return marks if count else Marks.PLAIN
+    return marks if count else Marks.WORDS if model == "WordLevel" else Marks.PLAIN
 
 
 class Pieces(abc.ABC):
@@ -204,6 +206,8 @@ class Pieces(abc.ABC):
 
     def _begins_word(self, before: str, piece: str) -> bool:
         """Whether ``piece`` begins a word after ``before``, by the marks in them."""
+        if self.marks is Marks.WORDS:
+            return True
         if self.marks is Marks.SUFFIX:
             return before.endswith("</w>")
         if self.marks is Marks.CONTINUATION:

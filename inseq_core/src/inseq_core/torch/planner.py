@@ -179,6 +179,8 @@ def sequence_chunks(
     while start < len(sequences):
         stop, spent = start, 0
         while stop < len(sequences) and (stop == start or spent + cost[stop] <= adapter.memory_budget):
+            if stop > start and not adapter.traits.batches_texts:
+                break
             if not together and not _same_shape(batch, target_lengths, sequences[start], sequences[stop]):
                 break
             spent += int(cost[stop])

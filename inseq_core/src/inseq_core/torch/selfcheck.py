@@ -3,7 +3,7 @@
 1. *Neutral seam*: token embeddings replaced by themselves give the logits of plain ids.
 2. *Head seam*: the head on the rows alone gives the whole model's logits at those rows.
 3. *Causality*: logits of a prefix equal those of the full text, so that one pass serves every step.
-4. *Padding*: right padding changes nothing.
+4. *Padding*: right padding changes nothing; where it does, neither do other texts of the same length.
 5. *Gradients*, when they are first asked for: those that come back along a tape are autograd's own.
 
 A failed check selects a slower way that is right (whole-model logits, step by step, text by text), with a
@@ -112,7 +112,10 @@ def _rows(adapter: TorchAdapter, probe: TokenBatch, grid: StepGrid, *, replace: 
 
 def _check_head(adapter: TorchAdapter, probe: TokenBatch, grid: StepGrid, plain: Tensor) -> None:
     try:
-        fits = close(_rows(adapter, probe, grid, replace=False), plain, adapter.dtype)
+        last = np.array([len(grid) - 1])
+        fits = close(_rows(adapter, probe, grid, replace=False), plain, adapter.dtype) and close(
+            _rows(adapter, probe, grid.take(last), replace=False), plain[last], adapter.dtype
+        )
     except SelfCheckError:
         fits = False
     if not fits:
@@ -177,6 +180,21 @@ def _check_padding(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) -> N
     if not close(padded, plain, adapter.dtype):
         adapter.traits.pads_safely = False
         slower(adapter, "right padding changes the logits; texts of different lengths are run apart")
+        _check_company(adapter, probe, plain)
+
+
+def _check_company(adapter: TorchAdapter, probe: TokenBatch, plain: Tensor) -> None:
+    """A text beside another one of its length, which nothing has to be padded for."""
+    text = probe.texts[0]
+    other = attrs.evolve(
+        text,
+        target_ids=np.roll(text.target_ids, 1),
+        source_ids=None if text.source_ids is None else np.roll(text.source_ids, 1),
+    )
+    pair = TokenBatch(texts=(text, other), origin=(0, 1), pad_id=probe.pad_id)
+    if not close(_whole_logits(adapter, pair), plain, adapter.dtype):
+        adapter.traits.batches_texts = False
+        slower(adapter, "texts of one batch change each other's logits; each is run alone")
 
 
 def check_tape(adapter: TorchAdapter, batch: TokenBatch) -> None:

@@ -26,6 +26,7 @@ class Traits:
         splits_at_head: the head seam gives the model's own logits.
         is_causal: logits of a prefix do not depend on what follows it.
         pads_safely: right padding changes nothing.
+        batches_texts: texts of one length in a batch keep the logits that each has alone (int8 activations share a scale).
         lengths: how long the texts were for which that was proved (``torch.lengths``).
         batches_cotangents: batched vector-Jacobian products work (False after the first operation without a rule).
         layers: about how many dense layers it has the parameters of; 0 until counted.
@@ -46,6 +47,7 @@ class Traits:
     splits_at_head: bool = True
     is_causal: bool = True
     pads_safely: bool = True
+    batches_texts: bool = True
     lengths: ProvedLengths = attrs.field(factory=_proved_lengths)
     batches_cotangents: bool = True
     layers: float = 0.0

@@ -170,7 +170,9 @@ def read_tokenizer(location: Path, options: Mapping[str, Any]) -> dict[str, Any]
     tokenizer.no_padding()
     config = {**_beside(path, "special_tokens_map.json"), **_beside(path, "tokenizer_config.json"), **options}
     named = _named(tokenizer, config, options)
-    marks = pieces.marks_of(pieces.decoder_kinds(state.get("decoder")), tokenizer.get_vocab())
+    model = state.get("model")
+    kind = str(model.get("type", "")) if isinstance(model, dict) else ""
+    marks = pieces.marks_of(pieces.decoder_kinds(state.get("decoder")), tokenizer.get_vocab(), kind)
     return {
         "tokenizer": tokenizer,
         "named": named,
