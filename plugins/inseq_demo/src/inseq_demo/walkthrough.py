@@ -23,8 +23,8 @@ PRONOUNS = ("he", "she", "his", "her", "him")
 
 
 @attrs.frozen(kw_only=True)
-class Decision:
-    """Which source word decided a generated article.
+class LargestShare:
+    """Which source word has the largest share of the attribution of a generated article.
 
     Attributes:
         article, gender: what was written.
@@ -44,14 +44,13 @@ class Decision:
 
     def __str__(self) -> str:
         return (
-            f"“{self.word}” decided that “{self.noun}” got the {self.gender} article “{self.article}”: "
-            f"{self.share:.0%} of that step's attribution (next: “{self.runner_up}”, "
-            f"{self.runner_up_share:.0%})."
+            f"For the {self.gender} article “{self.article}” of “{self.noun}” the word “{self.word}” mattered most: "
+            f"{self.share:.0%} of that step's attribution (next: “{self.runner_up}”, {self.runner_up_share:.0%})."
         )
 
 
-def decisions(sequence: FeatureAttributionSequenceOutput) -> list[Decision]:
-    """What decided each gendered article of an aggregated translation, in words.
+def largest_shares(sequence: FeatureAttributionSequenceOutput) -> list[LargestShare]:
+    """Which word mattered most for each gendered article of an aggregated translation.
 
     Args:
         sequence: source attributions (S, T).
@@ -67,7 +66,7 @@ def decisions(sequence: FeatureAttributionSequenceOutput) -> list[Decision]:
         first, second = np.argsort(-scores[:, step])[:2]
         total = scores[:, step].sum() or 1.0
         found.append(
-            Decision(
+            LargestShare(
                 article=target[position],
                 gender=ARTICLES[target[position].lower()],
                 noun=word_at(sequence, position + 1),
@@ -95,7 +94,7 @@ def plain(token: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Translate, attribute, draw, and say what decided the article."""
+    """Translate, attribute, draw, and say what mattered most for the article."""
     parser = argparse.ArgumentParser(prog="python -m inseq_demo.walkthrough", description=main.__doc__)
     parser.add_argument("--text", default=SENTENCE, help="an English sentence")
     parser.add_argument("--method", default="integrated_gradients", help="attribution method")
@@ -107,11 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.show()
     save_html(out, options.output)
 
-    found = decisions(out.aggregate().sequence_attributions[0])
-    by_pronoun = [d for d in found if d.word.lower() in PRONOUNS]
+    found = largest_shares(out.aggregate().sequence_attributions[0])
+    by_pronoun = [share for share in found if share.word.lower() in PRONOUNS]
     print()
-    for decision in by_pronoun or found:
-        print(decision)
+    for share in by_pronoun or found:
+        print(share)
     print(f"The same as a page to click through: {options.output}")
 
 
