@@ -124,6 +124,7 @@ ARRAY = (*SEQUENCE, "source_attributions")
         spoil(("sequences",), {}),
         spoil(("sequences",), [3]),
         spoil(("info",), None),
+        spoil(("info",), {"$float": "nan"}),
         spoil(("info", "input_texts"), "not a list"),
         spoil(("info", "exec_time"), "long"),
         spoil(("info", "attribution_args"), [1]),
@@ -224,6 +225,46 @@ def test_a_compressed_text_of_brackets_is_refused_before_it_is_read(tmp_path, mo
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 23
+
+
+def one_long_text(content):
+    """A text of 4,000 steps without scores."""
+    (text,) = content["sequences"]
+    text["target"] = {"tokens": ["a"] * 4000, "ids": [1] * 4000}
+    text |= {"attr_pos_start": 1, "attr_pos_end": 4000, "source_attributions": None}
+    return [text | {"target_attributions": None, "step_scores": {}}]
+
+
+def many_short_texts_and_a_wide_one(content):
+    """3,000 texts of one score and one of a thousand, to which the steps of all are padded."""
+    (text,) = content["sequences"]
+    text |= {"attr_pos_end": 2, "target_attributions": None, "step_scores": {}}
+    text["target"] = {"tokens": ["a", "b"], "ids": [1, 2]}
+
+    def with_source(count):
+        scores = {"dtype": "float32", "shape": [count, 1], "encoding": "list", "data": [[1.0]] * count}
+        return {"source": {"tokens": ["a"] * count, "ids": [1] * count}, "source_attributions": scores}
+
+    return [text | with_source(1)] * 3000 + [text | with_source(1000)]
+
+
+@pytest.mark.parametrize("texts", [one_long_text, many_short_texts_and_a_wide_one])
+def test_steps_that_follow_from_the_texts_are_within_the_limit_too(texts, tmp_path):
+    """A kilobyte says "derived", and every prefix of its text, or a wide grid of padding, is made of it."""
+    content = document()
+    path = tmp_path / "file.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(content | {"sequences": texts(content)}).encode()))
+    assert len(load_attributions(path, max_bytes=1 << 24)) == len(texts(document()))
+    path.write_bytes(
+        gzip.compress(json.dumps(content | {"sequences": texts(content), "steps": "derived"}).encode())
+    )
+
+    tracemalloc.start()
+    with pytest.raises(FileFormatError, match=r"Step \d+ of the texts asks for \d+ bytes"):
+        load_attributions(path, max_bytes=1 << 24)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 25
 
 
 @pytest.mark.parametrize("wrong", ["1", 1.5, True])

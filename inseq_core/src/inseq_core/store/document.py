@@ -18,6 +18,8 @@ from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.data.scores import ScoreArray, ScoreMeaning
 from inseq_core.data.token import Segment, TokenSequence, TokenWithId
 from inseq_core.errors import FileFormatError, InvalidArgumentError
+from inseq_core.store.arrays import Budget
+from inseq_core.store.derived import derived_steps
 
 FORMAT = "inseq-attribution"
 VERSION = 1
@@ -57,11 +59,16 @@ def _follow_from_texts(output: FeatureAttributionOutput) -> bool:
         return False
 
 
-def from_document(document: Any, get: GetArray) -> FeatureAttributionOutput:
+def from_document(document: Any, get: GetArray, budget: Budget) -> FeatureAttributionOutput:
     """The output of a document.
 
+    Args:
+        document: what the file says.
+        get: reads the arrays, within the same budget.
+        budget: of what is made of them.
+
     Raises:
-        FileFormatError: not such a document, a newer one, or a field that is wrong.
+        FileFormatError: not such a document, a newer one, a field that is wrong, or more than the budget.
     """
     fields = _Fields.of(document, "")
     check_version(fields.values)
@@ -71,14 +78,12 @@ def from_document(document: Any, get: GetArray) -> FeatureAttributionOutput:
     ]
     steps = fields.values.get("steps")
     if steps == "derived":
-        try:
-            steps = FeatureAttributionStepOutput.batched(sequences)
-        except InvalidArgumentError as error:
-            raise FileFormatError(f"steps are said to follow from the texts. {error}") from error
+        steps = derived_steps(sequences, budget)
     elif steps is not None:
         listed = fields.take("steps", list)
         steps = [_step(item, f"steps[{k}]", f"steps/{k}/", get) for k, item in enumerate(listed)]
-    return FeatureAttributionOutput(sequences, steps, info_from_plain(_unmarked(fields.take("info", dict))))
+    info = _Fields.of(_unmarked(fields.take("info", dict)), "info")
+    return FeatureAttributionOutput(sequences, steps, info_from_plain(info.values))
 
 
 def check_version(document: Mapping[str, Any]) -> None:

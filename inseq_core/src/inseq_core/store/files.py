@@ -171,7 +171,7 @@ def _from_json(data: bytes, budget: Budget) -> tuple[tuple[int, int] | None, Fea
     def get(name: str, record: Any) -> ScoreArray:
         return from_record(record, name, budget)
 
-    output = from_document(parsed.value, get)
+    output = from_document(parsed.value, get, budget)
     return part_of(parsed.value), output
 
 

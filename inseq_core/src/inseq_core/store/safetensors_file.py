@@ -58,7 +58,7 @@ def load(path: Path, budget: Budget) -> tuple[Document, FeatureAttributionOutput
         with safe_open(path, framework="numpy") as file:
             document = _document(file.metadata())
             tensors = _Tensors(file, budget)
-            return document, from_document(document, tensors.get)
+            return document, from_document(document, tensors.get, budget)
     except SafetensorError as error:
         raise FileFormatError(f"Not a safetensors file, or damaged: {error}.") from error
 
