@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import os
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +143,40 @@ def test_neighbours_are_the_nearest_by_brute_force(tmp_path: Path) -> None:
     assert set(again._rows) == {0, 7}
 
 
-@pytest.mark.parametrize("damage", [b"", b"not an archive", b"PK\x03\x04broken"])
+def archive(save=np.savez, **arrays: np.ndarray) -> bytes:
+    """What numpy writes of these."""
+    content = io.BytesIO()
+    save(content, **arrays)
+    return content.getvalue()
+
+
+def badly_deflated() -> bytes:
+    """An archive whose compressed bytes are none."""
+    content = archive(np.savez_compressed, tokens=np.arange(5), neighbours=np.zeros((5, 3), dtype=np.int64))
+    return content[:60] + b"\xff" * 30 + content[90:]
+
+
+def of_other_things() -> bytes:
+    """An archive of the right names that holds no arrays."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("tokens", "x")
+        file.writestr("neighbours", "x")
+    return content.getvalue()
+
+
+def one_array() -> bytes:
+    """The form without an archive."""
+    content = io.BytesIO()
+    np.save(content, np.arange(3))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"not an archive", b"PK\x03\x04broken", badly_deflated(), of_other_things(), one_array()],
+    ids=["empty", "text", "broken", "badly deflated", "no arrays", "one array"],
+)
 def test_a_damaged_graph_file_is_made_again(tmp_path: Path, damage: bytes) -> None:
     """A cache must never be able to stop or to change a result."""
     embeddings = torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
@@ -148,6 +185,46 @@ def test_a_damaged_graph_file_is_made_again(tmp_path: Path, damage: bytes) -> No
     graph.path.write_bytes(damage)
 
     np.testing.assert_array_equal(NeighbourGraph(embeddings, 3, tmp_path).of(np.arange(5)), expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
+def test_a_full_disk_does_without_the_graph_file_and_leaves_nothing(tmp_path: Path) -> None:
+    """Every run left another half of one, until nothing else had a place."""
+    import resource
+
+    embeddings = torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
+    expected = NeighbourGraph(embeddings, 3).of(np.arange(5))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
+    try:
+        found = NeighbourGraph(embeddings, 3, tmp_path).of(np.arange(5))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    np.testing.assert_array_equal(found, expected)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_while_the_graph_file_is_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever presses Ctrl-C does so again."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        NeighbourGraph(torch.eye(9), 3, tmp_path).of(np.arange(5))
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_looked_into_is_done_without(tmp_path: Path) -> None:
+    """One of somebody else's, say; here a name that no folder can have."""
+    graph = NeighbourGraph(torch.eye(9), 3, tmp_path / ("x" * 300))
+
+    assert graph.of(np.arange(5)).shape == (5, 3)
 
 
 def test_a_pickled_graph_file_is_not_executed(tmp_path: Path) -> None:

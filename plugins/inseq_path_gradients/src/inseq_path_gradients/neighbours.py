@@ -2,16 +2,17 @@
 
 Rows of the graph are computed when a path first needs them, many at a time, and kept: in memory, and as plain
 arrays in a file under the user's cache folder, whose name contains a hash of the embeddings. A file that is
-damaged or of other embeddings is made again.
+damaged or of other embeddings is made again; one that cannot be read or written is done without.
 Axes: V vocabulary, D hidden, W tokens asked for, k neighbours.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
-import tempfile
-import zipfile
+import secrets
 from pathlib import Path
 
 import attrs
@@ -77,7 +78,7 @@ class NeighbourGraph:
             return
         self._loaded = True
         path = self.path
-        if path is None or not path.exists():
+        if path is None:
             return
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -91,22 +92,29 @@ class NeighbourGraph:
             )
             if fits and rows.size and rows.min() >= 0 and rows.max() < size:
                 self._rows = {int(t): row for t, row in zip(tokens, rows, strict=True)}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return  # a cache that cannot be read is made again
+        except Exception:  # whatever numpy, zipfile and zlib make of damage: it is made again
+            return
 
     def _save(self) -> None:
         path = self.path
         if path is None:
             return
         tokens = np.array(sorted(self._rows), dtype=np.int64)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, tokens=tokens, neighbours=np.stack([self._rows[int(t)] for t in tokens]))
-            os.replace(name, path)
-        except OSError:
-            return  # a cache that cannot be written is not needed
+        content = io.BytesIO()
+        np.savez(content, tokens=tokens, neighbours=np.stack([self._rows[int(t)] for t in tokens]))
+        with contextlib.suppress(OSError):  # a cache that cannot be written is not needed
+            _replace(path, content.getvalue())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Written beside and moved, so that a reader never sees half of it; nothing else is left in the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.stem}-{secrets.token_hex(8)}.tmp")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:
