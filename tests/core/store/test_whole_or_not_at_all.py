@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import textwrap
@@ -154,3 +155,35 @@ def test_a_name_that_no_file_can_have_is_refused(name):
         output_of(encoder_decoder()).save(name)
     with pytest.raises(InseqError, match=r"too long|There is no file|expected the path of a file"):
         load_attributions(name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_keeps_its_permissions(mode, tmp_path):
+    """What was private stays private."""
+    path = tmp_path / "out.json"
+    output_of(encoder_decoder()).save(path)
+    path.chmod(mode)
+
+    output_of(encoder_decoder(), model_name="other").save(path, overwrite=True)
+
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert load_attributions(path).info["model_name"] == "other"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_private_file_is_not_readable_while_it_is_replaced(tmp_path, monkeypatch):
+    """Not even under the name that it has for a moment."""
+    path = tmp_path / "out.json"
+    output_of(encoder_decoder()).save(path)
+    path.chmod(0o600)
+    modes, flush = set(), os.fsync
+
+    def look(descriptor):
+        modes.add(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    output_of(encoder_decoder(), model_name="other").save(path, overwrite=True)
+
+    assert 0o600 in modes and 0o644 not in modes

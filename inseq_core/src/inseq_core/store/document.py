@@ -31,13 +31,25 @@ GetArray = Callable[[str, Any], ScoreArray]
 """``get(name, record)`` is the array that the document says something of."""
 
 
-def to_document(
-    output: FeatureAttributionOutput, put: PutArray, part: tuple[int, int] | None = None
-) -> Document:
-    """The document of an output; ``part`` is (index, count) of a file that holds one text of several."""
+@attrs.frozen(kw_only=True)
+class Part:
+    """Which part of an output a file holds that holds one text of several.
+
+    Attributes:
+        index, count: it is number ``index`` of ``count``, counted from 0.
+        set_id: the same in all parts of one output, and in no others; "" in files of older versions.
+    """
+
+    index: int
+    count: int
+    set_id: str = ""
+
+
+def to_document(output: FeatureAttributionOutput, put: PutArray, part: Part | None = None) -> Document:
+    """The document of an output; ``part`` where the file holds one text of several."""
     document: Document = {"format": FORMAT, "version": VERSION}
     if part is not None:
-        document["part"] = {"index": part[0], "count": part[1]}
+        document["part"] = {"index": part.index, "count": part.count, "set": part.set_id}
     document["info"] = _info_document(output.info)
     document["sequences"] = [
         _sequence_document(sequence, f"{i}/", put) for i, sequence in enumerate(output.sequence_attributions)
@@ -106,19 +118,21 @@ def check_version(document: Mapping[str, Any]) -> None:
         )
 
 
-def part_of(document: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(index, count) of a file that holds one text of several; None for a whole output.
+def part_of(document: Mapping[str, Any]) -> Part | None:
+    """Which part of an output the document is; None for a whole one.
 
     Raises:
-        FileFormatError: it says so, but not how.
+        FileFormatError: it says that it is one, but not which.
     """
     if document.get("part") is None:
         return None
     fields = _Fields.of(document["part"], "part")
-    index, count = fields.number("index"), fields.number("count")
-    if not 0 <= index < count:
-        raise FileFormatError(f"part says that it is number {index} of {count}, counted from 0.")
-    return index, count
+    part = Part(
+        index=fields.number("index"), count=fields.number("count"), set_id=fields.take("set", str, "")
+    )
+    if not 0 <= part.index < part.count:
+        raise FileFormatError(f"part says that it is number {part.index} of {part.count}, counted from 0.")
+    return part
 
 
 def _info_document(info: AttributionInfo) -> Document:

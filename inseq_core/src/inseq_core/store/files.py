@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ from inseq_core.errors import (
 )
 from inseq_core.store import json_file, peer, safetensors_file
 from inseq_core.store.arrays import PRECISIONS, Budget, Encoding, Precision, from_record, to_record, to_stored
-from inseq_core.store.document import from_document, part_of, to_document
-from inseq_core.store.whole import PathLike, as_path, refuse_existing, write_whole
+from inseq_core.store.document import Part, from_document, part_of, to_document
+from inseq_core.store.whole import PathLike, as_path, remove, write_all_whole, write_whole
 
 SUFFIXES = (".safetensors", ".json.gz", ".json")
 _FREE = 256 << 20
@@ -48,7 +50,8 @@ def save_attributions(
         ndarray_compact: arrays as packed bytes; False writes nested lists of numbers.
         use_primitives: the same as ``ndarray_compact=False``, and loadable as well.
         split_sequences: one file a text, ``name_0.json``, ``name_1.json`` …; loading ``name.json`` finds
-            them.
+            them, all of one output or none. Overwriting removes parts of the old output that the new one has
+            not.
         scores_precision: "float32" (default; only float64 is rounded), "float16" or "float8" (both with a
             scale for each step, so that small scores survive), "float64" for no rounding at all.
 
@@ -83,7 +86,7 @@ def save_attributions(
     is_listed = use_primitives or not ndarray_compact
     encoding: Encoding = "list" if is_listed else "planes" if is_compressed else "base64"
 
-    def content(chosen: FeatureAttributionOutput, part: tuple[int, int] | None) -> bytes:
+    def content(chosen: FeatureAttributionOutput, part: Part | None) -> bytes:
         if is_safetensors:
             return safetensors_file.dump(chosen, scores_precision, part)
         document = to_document(chosen, lambda _, a: to_record(to_stored(a, scores_precision), encoding), part)
@@ -95,13 +98,53 @@ def save_attributions(
     count = len(output)
     ending = ".json.gz" if is_compressed and suffix.lower() == ".json" else suffix
     paths = [path.with_name(f"{stem}_{i}{ending}") for i in range(count)]
-    if not overwrite:
-        for taken in paths:
-            refuse_existing(taken)
-    return [
-        write_whole(part_path, lambda i=i: content(output.subset([i]), (i, count)), overwrite)  # type: ignore[misc]
-        for i, part_path in enumerate(paths)
-    ]
+    set_id = _set_id(output, scores_precision)
+    surplus = _surplus(path, ending, count) if overwrite else []
+
+    def part_content(i: int) -> bytes:
+        return content(output.subset([i]), Part(index=i, count=count, set_id=set_id))
+
+    write_all_whole({p: functools.partial(part_content, i) for i, p in enumerate(paths)}, overwrite)
+    for old in surplus:
+        remove(old)
+    return paths
+
+
+def _set_id(output: FeatureAttributionOutput, precision: Precision) -> str:
+    """What tells the parts of this output from those of others, made of all that is in it: saved once more, it
+    is the same.
+    """
+    digest = hashlib.sha256(precision.encode())
+
+    def put(name: str, scores: ScoreArray) -> list[Any]:
+        digest.update(scores.tobytes())
+        return [scores.dtype.name, *scores.shape]
+
+    digest.update(json_file.dump(to_document(output, put)))
+    return digest.hexdigest()[:32]
+
+
+def _surplus(path: Path, ending: str, count: int) -> list[Path]:
+    """Files of the output saved under this name in more than ``count`` parts, from number ``count`` on."""
+    stem, _ = _parts(path)
+    first = _part_at(path.with_name(f"{stem}_0{ending}"))
+    found: list[Path] = []
+    if first is None:
+        return found
+    for i in range(count, first.count):
+        one = path.with_name(f"{stem}_{i}{ending}")
+        if _part_at(one) != attrs.evolve(first, index=i):
+            break
+        found.append(one)
+    return found
+
+
+def _part_at(path: Path) -> Part | None:
+    """Which part of an output is there, if one is."""
+    try:
+        return _load(path, None)[0]
+    except (InseqError, OSError):
+        return None
 
 
 def load_attributions(path: PathLike, max_bytes: int | None = None) -> FeatureAttributionOutput:
@@ -135,7 +178,7 @@ def load_attributions(path: PathLike, max_bytes: int | None = None) -> FeatureAt
         ) from error
 
 
-def _load(path: Path, max_bytes: int | None) -> tuple[tuple[int, int] | None, FeatureAttributionOutput]:
+def _load(path: Path, max_bytes: int | None) -> tuple[Part | None, FeatureAttributionOutput]:
     size = path.stat().st_size
     limit = max(_FREE, _RATIO * size) if max_bytes is None else max_bytes
     budget = Budget(
@@ -156,7 +199,7 @@ def _load(path: Path, max_bytes: int | None) -> tuple[tuple[int, int] | None, Fe
         ) from error
 
 
-def _from_json(data: bytes, budget: Budget) -> tuple[tuple[int, int] | None, FeatureAttributionOutput]:
+def _from_json(data: bytes, budget: Budget) -> tuple[Part | None, FeatureAttributionOutput]:
     if data.startswith(json_file.GZIP):
         data = json_file.decompress(data, budget)
         budget.take(json_file.objects_cost(data), "What the compressed text describes")
@@ -190,14 +233,21 @@ def _load_parts(path: Path, max_bytes: int | None) -> FeatureAttributionOutput:
         part, output = _load(first, max_bytes)
         if part is None:
             break
+        if part.index != 0:
+            raise FileFormatError(f"{first} is part {part.index} of {part.count}, not part 0.")
         outputs = [output]
-        for i in range(1, part[1]):
+        for i in range(1, part.count):
             one = path.with_name(f"{stem}_{i}{ending}")
             if not one.is_file():
-                raise FileFormatError(f"{first} is part 0 of {part[1]}: {one} is missing.")
+                raise FileFormatError(f"{first} is part 0 of {part.count}: {one} is missing.")
             found, output = _load(one, max_bytes)
-            if found != (i, part[1]):
-                raise FileFormatError(f"{one} is not part {i} of {part[1]}.")
+            if found is None or (found.index, found.count) != (i, part.count):
+                raise FileFormatError(f"{one} is not part {i} of {part.count}.")
+            if found.set_id != part.set_id:
+                raise FileFormatError(
+                    f"{one} is part {i} of another output than {first.name} is of.\n"
+                    "  One was being replaced by the other and that was interrupted: save again."
+                )
             outputs.append(output)
         try:
             merged = merge_attributions(outputs)

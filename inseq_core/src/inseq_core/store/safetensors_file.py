@@ -22,14 +22,12 @@ from inseq_core.store.arrays import (
     from_stored,
     to_stored,
 )
-from inseq_core.store.document import Document, check_version, from_document, to_document
+from inseq_core.store.document import Document, Part, check_version, from_document, to_document
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "U8": "float8_e4m3fn"}
 
 
-def dump(
-    output: FeatureAttributionOutput, precision: Precision, part: tuple[int, int] | None = None
-) -> bytes:
+def dump(output: FeatureAttributionOutput, precision: Precision, part: Part | None = None) -> bytes:
     """The file's content."""
     from safetensors.numpy import save
 

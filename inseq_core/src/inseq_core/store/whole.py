@@ -1,8 +1,9 @@
 """Writing a file: all of it, or nothing.
 
 A file appears under its name complete or not at all: it is written beside, flushed to the disk, and then
-moved. A link is followed, so that what it points to is replaced and not the link; what is no ordinary file (a
-pipe, a terminal, ``/dev/null``) is written to and never replaced.
+moved, with the permissions of the file that it replaces. A link is followed, so that what it points to is
+replaced and not the link; what is no ordinary file (a pipe, a terminal, ``/dev/null``) is written to and never
+replaced.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import attrs
 
 from inseq_core.errors import (
     FileAccessError,
@@ -22,6 +26,9 @@ from inseq_core.errors import (
 )
 
 PathLike = str | os.PathLike[str]
+Content = Callable[[], bytes]
+
+_UNCHANGED = "Nothing was changed."
 
 
 def as_path(path: PathLike) -> Path:
@@ -35,7 +42,7 @@ def as_path(path: PathLike) -> Path:
     return Path(path)
 
 
-def write_whole(path: Path, content: Callable[[], bytes], overwrite: bool) -> Path:
+def write_whole(path: Path, content: Content, overwrite: bool) -> Path:
     """Write all of it or nothing.
 
     Raises:
@@ -44,6 +51,50 @@ def write_whole(path: Path, content: Callable[[], bytes], overwrite: bool) -> Pa
         SavedFileMissingError: there is no folder to write in.
         FileAccessError: the disk is full, the folder is read-only, or the like.
     """
+    write_all_whole({path: content}, overwrite)
+    return path
+
+
+def write_all_whole(contents: Mapping[Path, Content], overwrite: bool) -> None:
+    """Write several files that belong together: all of them or none, each all of it or nothing.
+
+    What can fail is done beside them; only when every file is on the disk are they moved, one after the
+    other. Where that fails, those that are new are taken back; one that was replaced cannot be.
+
+    Args:
+        contents: path -> what makes its bytes, asked for when it is written.
+        overwrite: replace what is there.
+
+    Raises:
+        SavedFileExistsError, SavedFileMissingError, FileAccessError: see ``write_whole``.
+    """
+    places = {path: _place(path, overwrite) for path in contents}
+    moves: list[_Move] = []
+    with contextlib.ExitStack() as leftovers:
+        for path, place in places.items():
+            if place is not None:
+                data = contents[path]()
+                with _failures_named(path):
+                    moves.append(_Move(path, _beside(place, data, leftovers), place))
+        for path, place in places.items():
+            if place is None:
+                data = contents[path]()
+                with _failures_named(path):
+                    path.write_bytes(data)
+        _move_all(moves, overwrite)
+    for folder in {move.place.parent for move in moves}:
+        _flush_folder(folder)
+
+
+def place_of(path: Path) -> Path | None:
+    """Where the file of a path lies or will lie, a link followed; None: it is no ordinary file, and stays."""
+    if path.exists() and not path.is_file():
+        return None
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _place(path: Path, overwrite: bool) -> Path | None:
+    """The same, of a path that may be written."""
     with _failures_named(path):
         if not overwrite:
             refuse_existing(path)
@@ -54,15 +105,7 @@ def write_whole(path: Path, content: Callable[[], bytes], overwrite: bool) -> Pa
                 f"There is no folder {path.parent} to save {path.name} in.\n"
                 "  Make it first, or save elsewhere."
             )
-        is_ordinary = path.is_file() or not path.exists()
-        place = Path(os.path.realpath(path)) if is_ordinary and path.is_symlink() else path
-    data = content()
-    with _failures_named(path):
-        if is_ordinary:
-            _replace(place, data, overwrite)
-        else:
-            place.write_bytes(data)
-    return path
+        return place_of(path)
 
 
 def refuse_existing(path: Path) -> None:
@@ -81,7 +124,7 @@ def refuse_existing(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _failures_named(path: Path) -> Iterator[None]:
+def _failures_named(path: Path, changed: str = _UNCHANGED) -> Iterator[None]:
     """An error of the operating system's with the file that was asked for, not the one beside it."""
     try:
         yield
@@ -91,22 +134,69 @@ def _failures_named(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise FileAccessError(
             f"{path} could not be written: {reason}.\n"
-            "  Nothing was changed. Make room, or save elsewhere or under another name."
+            f"  {changed} Make room, or save elsewhere or under another name."
         ) from error
 
 
-def _replace(path: Path, data: bytes, overwrite: bool) -> None:
-    beside = path.with_name(f".inseq-{secrets.token_hex(8)}.tmp")
+@attrs.frozen
+class _Move:
+    """A file that is written, and where it belongs.
+
+    Attributes:
+        path: as it was asked for.
+        beside: where it lies.
+        place: where it goes.
+    """
+
+    path: Path
+    beside: Path
+    place: Path
+
+
+def _beside(place: Path, data: bytes, leftovers: contextlib.ExitStack) -> Path:
+    """A new file beside ``place``, on the disk, that nobody may read who may not read the one it replaces."""
+    beside = place.with_name(f".inseq-{secrets.token_hex(8)}.tmp")
+    leftovers.callback(remove, beside)
+    mode = _mode_of(place)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(beside, flags, 0o666 if mode is None else mode & 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if mode is not None:
+        with contextlib.suppress(OSError):  # a file system without modes
+            beside.chmod(mode)
+    return beside
+
+
+def _mode_of(place: Path) -> int | None:
+    """Who may do what with the file there; None where there is none."""
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        _move(beside, path, overwrite)
-    finally:
-        beside.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+        return stat.S_IMODE(place.stat().st_mode) & 0o777
+    except FileNotFoundError:
+        return None
+
+
+def _move_all(moves: Sequence[_Move], overwrite: bool) -> None:
+    """One after the other; where one fails, those that replaced nothing are taken back."""
+    replaced = 0
+    with contextlib.ExitStack() as taken_back:
+        for move in moves:
+            changed = f"{replaced} of {len(moves)} files were replaced already." if replaced else _UNCHANGED
+            with _failures_named(move.path, changed):
+                is_new = not os.path.lexists(move.place)
+                _move(move.beside, move.place, overwrite)
+            if is_new:
+                taken_back.callback(remove, move.place)
+            replaced += not is_new
+        taken_back.pop_all()
+
+
+def remove(path: Path) -> None:
+    """Away with it, if it is there and may be removed."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _move(beside: Path, path: Path, overwrite: bool) -> None:
