@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from inseq_core.cli.main import program
+from inseq_core.cli.program import program
 from inseq_core.errors import InseqError
 from inseq_core.hooks import (
     Entry,

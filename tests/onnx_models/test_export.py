@@ -10,7 +10,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from inseq_core.cli.main import program
+from inseq_core.cli.program import program
 from inseq_core.errors import InvalidArgumentError, ModelLoadError, SavedFileExistsError, SelfCheckError
 from inseq_demo import demo_lm_path
 from inseq_onnx import comparison, tracing

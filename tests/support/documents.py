@@ -31,7 +31,7 @@ import click.testing
 import pytest
 
 from inseq_core import errors
-from inseq_core.cli.main import program
+from inseq_core.cli.program import program
 from inseq_core.hooks import PluginHost, use_host
 
 ROOT = Path(__file__).resolve().parents[2]

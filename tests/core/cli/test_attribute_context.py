@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from inseq_core.cli.main import program
+from inseq_core.cli.program import program
 from inseq_core.errors import InvalidArgumentError
 from inseq_core.pecore import AttributeContextOutput
 

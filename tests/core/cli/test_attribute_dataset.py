@@ -9,7 +9,7 @@ import textwrap
 import pytest
 from click.testing import CliRunner
 
-from inseq_core.cli.main import program
+from inseq_core.cli.program import program
 from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.errors import InvalidArgumentError
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import inseq_core as ic
-from inseq_core.cli.main import program
+from inseq_core.cli.program import program
 from inseq_core.errors import InvalidArgumentError, NotReadyWarning
 from inseq_core.hooks import PluginHost, Provenance, get_host, use_host
 
@@ -37,9 +37,19 @@ def fill() -> None:
     raise OSError(28, "No space left on device")
 
 
+@click.command()
+@click.option("--by")
+def break_down(by: str | None) -> None:
+    """Have a defect, or end otherwise."""
+    if by:
+        raise {"exit": SystemExit(3), "ours": InvalidArgumentError("no"), "click": click.UsageError("no")}[by]
+    raise ValueError("no luck\nat all")
+
+
 class Plugin:
     @ic.hookimpl
     def inseq_commands(self):
+        yield ic.CommandSpec(name="break-down", command=break_down, summary="Have a defect.")
         yield ic.CommandSpec(name="fill", command=fill, summary="Write to a full disk.")
         yield ic.CommandSpec(name="say-it-back", command=echo, summary="Say it back.")
         yield ic.CommandSpec(name="fail", command=fail, summary="Fail.")
@@ -97,6 +107,26 @@ def test_an_error_of_ours_is_its_message_and_status_one(runner):
 
     assert result.exit_code == 1
     assert result.output == "Error: n_steps = 0 (int): expected 1 or more.\n"
+
+
+def test_a_defect_of_a_command_is_one_line_that_says_whose_it_is(runner):
+    """A page of Python makes it ours; the page is there for its author."""
+    result = runner.invoke(program, ["break_down"])
+
+    assert result.exit_code == 1
+    assert result.output == (
+        "Error: The command 'break-down' of acme-inseq 1.0 (plugin 'acme') failed: ValueError: no luck\n"
+        "  --traceback shows where it comes from.\n"
+    )
+    assert isinstance(runner.invoke(program, ["--traceback", "break-down"]).exception, ValueError)
+
+
+@pytest.mark.parametrize(("by", "status"), [("exit", 3), ("ours", 1), ("click", 2)])
+def test_a_command_that_means_to_end_is_not_said_to_have_a_defect(runner, by, status):
+    """Its own status, its own message."""
+    result = runner.invoke(program, ["break-down", "--by", by])
+
+    assert result.exit_code == status and "failed" not in result.output
 
 
 def test_traceback_is_shown_on_request(runner, monkeypatch):
@@ -181,7 +211,7 @@ def test_plugins_shows_what_each_provides_and_what_failed(runner):
     result = runner.invoke(program, ["plugins"])
 
     text = " ".join(result.stdout.split())
-    assert "acme acme-inseq 1.0 ready commands: broken, fail, fill, odd, say-it-back" in text
+    assert "acme acme-inseq 1.0 ready commands: break-down, broken, fail, fill, odd, say-it-back" in text
     assert "mixed mixed-inseq 0.3 failed viewers: dots observes: inseq_after_attribute" in text
     assert "Failed: mixed-inseq 0.3 (plugin 'mixed') was set aside at inseq_attribution_methods" in text
     assert "RuntimeError: no luck" in text
@@ -222,6 +252,52 @@ def test_plugins_shows_conflicts(runner):
     assert "Conflict: the command 'fail' is provided by acme-inseq 1.0" in text
     assert "more than once" in runner.invoke(program, ["-h"]).output
     assert "INSEQ_DISABLE_PLUGINS" in runner.invoke(program, ["fail"]).output
+
+
+class Shadow:
+    @ic.hookimpl
+    def inseq_commands(self):
+        yield ic.CommandSpec(name="say_it_back", command=fail, summary="Something else.")
+
+
+@pytest.mark.parametrize("typed", ["say-it-back", "say_it_back"])
+def test_a_command_in_another_spelling_takes_the_place_of_none(runner, typed):
+    """What is typed means both: the last one won, and ``inseq attribute_dataset`` was somebody else's."""
+    get_host().register_plugin(Shadow(), Provenance(plugin="shadow", distribution="shadow", version="2"))
+
+    result = runner.invoke(program, [typed])
+
+    assert result.exit_code == 1
+    assert "'say-it-back' of acme-inseq 1.0 (plugin 'acme') and 'say_it_back' of shadow 2" in result.output
+    assert "INSEQ_DISABLE_PLUGINS=acme or INSEQ_DISABLE_PLUGINS=shadow" in result.output
+    assert runner.invoke(program, ["-h"]).output.count("(provided more than once") == 2
+
+
+def test_nobody_is_told_to_do_without_the_core(runner):
+    """Its commands would all go with the one."""
+
+    class Second(Shadow):
+        @ic.hookimpl
+        def inseq_commands(self):
+            yield ic.CommandSpec(name="attribute_dataset", command=fail, summary="Something else.")
+
+    get_host().register_plugin(Second(), Provenance(plugin="second", distribution="second", version="2"))
+
+    output = runner.invoke(program, ["attribute-dataset"]).output
+    assert "Disable all but one: INSEQ_DISABLE_PLUGINS=second\n" in output
+
+
+def test_plugins_shows_commands_of_two_spellings(runner):
+    """For people and for programs, before anyone runs into them."""
+    get_host().register_plugin(Shadow(), Provenance(plugin="shadow", distribution="shadow", version="2"))
+
+    text = " ".join(runner.invoke(program, ["plugins"]).stdout.split())
+    reports = {r["name"]: r for r in json.loads(runner.invoke(program, ["plugins", "--json"]).stdout)}
+
+    assert "Conflict: The commands 'say-it-back' of acme-inseq 1.0" in text
+    assert reports["acme"]["conflicts"] == {"commands": ["say-it-back"]}
+    assert reports["shadow"]["conflicts"] == {"commands": ["say_it_back"]}
+    assert reports["core"]["conflicts"] == {}
 
 
 class Mixed:

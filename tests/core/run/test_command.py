@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from inseq_core.cli.main import program
+from inseq_core.cli.program import program
 from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.hooks import ModelSpec, get_host
 

@@ -9,8 +9,10 @@ from typing import Any
 import attrs
 import click
 
+from inseq_core.cli.commands import spelling_conflict, spelling_conflicts
 from inseq_core.hooks import get_host
 from inseq_core.hooks.discovery import DISABLE_VARIABLE
+from inseq_core.hooks.kinds import COMMANDS
 from inseq_core.hooks.report import PluginReport
 
 _STYLES = {"ready": "green", "failed": "red", "disabled": "yellow"}
@@ -26,7 +28,7 @@ def plugins(as_json: bool, verbose: bool) -> None:
     by commas); INSEQ_TRACE_PLUGINS=1 prints what plugins are asked and answer.
     """
     host = get_host()
-    reports = host.plugins()
+    reports = tuple(_with_spellings(report) for report in host.plugins())
     if as_json:
         click.echo(json.dumps([attrs.asdict(report) for report in reports], indent=2, ensure_ascii=False))
         return
@@ -48,10 +50,31 @@ def plugins(as_json: bool, verbose: bool) -> None:
                 style="red",
                 markup=False,
             )
+    for found in spelling_conflicts().values():
+        console.print(
+            f"Conflict: {spelling_conflict(found)} Disable one with {DISABLE_VARIABLE}.",
+            style="red",
+            markup=False,
+        )
     for name in host.disabled_but_absent():
         console.print(
             f"Note: {DISABLE_VARIABLE} names {name!r}, which is not installed.", style="yellow", markup=False
         )
+
+
+def _with_spellings(report: PluginReport) -> PluginReport:
+    """The report, with commands that another plugin provides in the other spelling among its conflicts."""
+    source = (report.name, report.distribution)
+    names = tuple(
+        entry.name
+        for found in spelling_conflicts().values()
+        for entry in found
+        if (entry.provenance.plugin, entry.provenance.distribution) == source
+    )
+    if not names:
+        return report
+    contested = (*report.conflicts.get(COMMANDS.key, ()), *names)
+    return attrs.evolve(report, conflicts={**report.conflicts, COMMANDS.key: tuple(dict.fromkeys(contested))})
 
 
 def _blocks(reports: tuple[PluginReport, ...]) -> Iterator[Any]:
