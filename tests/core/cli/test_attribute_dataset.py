@@ -212,18 +212,20 @@ def test_help_imports_no_framework():
         assert "Usage" in result.stdout and "HEAVY []" in result.stdout
 
 
-def mortal(path, *arguments, dies_at="she"):
-    """The command in a process of its own, killed when it comes to the text with ``dies_at``."""
+def mortal(path, *arguments, dies_at="she", by="SIGKILL"):
+    """The command in a process of its own that gets a signal when it comes to the text with ``dies_at``."""
     code = f"""
         import os, signal, sys
         from inseq_core.testing.toys import ADAPTER, BagModel
         from inseq_core.hooks import ModelSpec, get_host
         from inseq_core.cli.main import main
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
         class Mortal(BagModel):
             def generate(self, texts, arguments):
                 if {dies_at!r} in texts[0].input_text:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    os.kill(os.getpid(), signal.{by})
                 return super().generate(texts, arguments)
 
         get_host().adapters.register(ADAPTER)
@@ -263,3 +265,14 @@ def test_a_run_that_was_killed_is_gone_on_with(path, tmp_path):
 
     assert result.returncode == 0, result.stderr
     assert FeatureAttributionOutput.load(file).info.input_texts == TEXTS
+
+
+@pytest.mark.parametrize("by", ["SIGINT", "SIGTERM"])
+def test_a_run_that_is_interrupted_says_how_to_go_on(path, tmp_path, by):
+    """Hours of work look lost otherwise."""
+    kept = tmp_path / "kept"
+    result = mortal(path, "-o", tmp_path / "out.json", "--checkpoint_dir", kept, by=by)
+
+    assert result.returncode == 128 + getattr(signal, by)
+    assert result.stderr.endswith(f". The same command goes on from {kept}.\n")
+    assert result.stderr.count("\n") == 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from inseq_core.cli.delivery import deliver
 from inseq_core.cli.options import (
     ManyCommand,
     check_folder,
@@ -98,35 +98,10 @@ def check_options(options: dict[str, Any]) -> None:
 
 
 def present(out: FeatureAttributionOutput, options: dict[str, Any]) -> None:
-    """Aggregate as the options say, then show, draw and save."""
+    """Aggregate as the options say, then save, draw and show."""
     chosen = aggregated(out, options)
     kept = out.aggregate() if chosen is None and options["aggregate_output"] else chosen or out
     deliver(chosen or out, kept, options, is_aggregated=chosen is not None)
-
-
-def deliver(
-    shown: FeatureAttributionOutput,
-    kept: FeatureAttributionOutput,
-    options: dict[str, Any],
-    *,
-    is_aggregated: bool,
-) -> None:
-    """Show and draw one result, and save one, which may be the same.
-
-    Args:
-        is_aggregated: ``shown`` is to be shown as it is.
-    """
-    from inseq_core.store.whole import write_whole
-
-    if not options["hide_attributions"]:
-        shown.show(do_aggregation=not is_aggregated)
-    if options["viz_path"]:
-        page = shown.show(display=False, return_html=True, do_aggregation=not is_aggregated)
-        write_whole(Path(options["viz_path"]), lambda: page.encode("utf-8"), overwrite=True)
-        click.echo(f"Picture: {options['viz_path']}", err=True)
-    if options["save_path"]:
-        kept.save(options["save_path"], overwrite=True)
-        click.echo(f"Saved: {options['save_path']}", err=True)
 
 
 def aggregated(out: FeatureAttributionOutput, options: dict[str, Any]) -> FeatureAttributionOutput | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from inseq_core.cli.delivery import deliver_by
 from inseq_core.cli.options import (
     ManyCommand,
     Registered,
@@ -162,11 +163,9 @@ def attribute_context(**options: Any) -> None:
         options["model_name_or_path"], options["attribution_method"], **loading_keywords(options)
     )
     out = attribute(model, **arguments)
-    if options["show_viz"]:
-        out.show()
-    if options["viz_path"]:
-        out.save_html(options["viz_path"])
-        click.echo(f"Picture: {options['viz_path']}", err=True)
-    if options["save_path"]:
-        out.save(options["save_path"], overwrite=True)
-        click.echo(f"Saved: {options['save_path']}", err=True)
+    deliver_by(
+        options,
+        save=lambda path: out.save(path, overwrite=True),
+        draw=out.save_html,
+        show=out.show if options["show_viz"] else None,
+    )

@@ -11,9 +11,9 @@ from inseq_core.cli.attribute import (
     aggregated,
     attribute_keywords,
     check_options,
-    deliver,
     present,
 )
+from inseq_core.cli.delivery import deliver
 from inseq_core.cli.options import (
     JsonDict,
     ManyCommand,
@@ -24,6 +24,7 @@ from inseq_core.cli.options import (
     set_verbosity,
     together,
 )
+from inseq_core.cli.program import interrupted
 
 if TYPE_CHECKING:
     from inseq_core.data.output import FeatureAttributionOutput
@@ -151,14 +152,20 @@ def attribute_dataset(verbose: bool, very_verbose: bool, **options: Any) -> None
     is_chosen = any(options[name] for name in _AGGREGATION)
     # Only a file may want every dimension: without one, or aggregated, they are let go batch by batch.
     is_reduced = is_chosen or options["aggregate_output"] or not options["save_path"]
-    out = attribute_rows(
-        model,
-        dataset,
-        dataset_split=options["dataset_split"],
-        aggregate=Reduction(options) if is_reduced else False,
-        checkpoint_dir=options["checkpoint_dir"],
-        **keywords,
-    )
+    try:
+        out = attribute_rows(
+            model,
+            dataset,
+            dataset_split=options["dataset_split"],
+            aggregate=Reduction(options) if is_reduced else False,
+            checkpoint_dir=options["checkpoint_dir"],
+            **keywords,
+        )
+    except KeyboardInterrupt as interrupt:
+        if options["checkpoint_dir"] is None:
+            raise
+        advice = f"The same command goes on from {options['checkpoint_dir']}."
+        raise interrupted(interrupt, advice) from interrupt
     if is_reduced:
         deliver(out, out, options, is_aggregated=True)
     else:

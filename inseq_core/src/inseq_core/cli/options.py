@@ -201,10 +201,16 @@ def loading_keywords(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_folder(option: str, path: str | None) -> None:
-    """Refuse a file that could not be written in the end, before anything is worked out for it."""
-    if path is None:
+    """Refuse a file that could not be written in the end, before anything is worked out for it.
+
+    A link's folder is that of what it points to; what is no ordinary file (``/dev/stdout``) needs none.
+    """
+    from inseq_core.store.whole import place_of
+
+    place = None if path is None else place_of(Path(path).absolute())
+    if place is None:
         return
-    folder = Path(path).absolute().parent
+    folder = place.parent
     if not folder.is_dir():
         raise click.UsageError(f"--{option}: the folder {str(folder)!r} does not exist.")
     if not os.access(folder, os.W_OK):
