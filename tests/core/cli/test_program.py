@@ -333,6 +333,49 @@ def test_list_shows_summaries_of_one_kind(runner, kind):
     assert "dots" in text and "[bold]Dots[/bold] of braille." in text and "mixed-inseq" in text
 
 
+LONG = "What a step's score loses when one feature, a word say, is taken from the text."
+
+
+def register_a_viewer(summary):
+    """One more of a name as long as they are."""
+    viewer = ic.ViewerSpec(name="a_viewer_of_a_long_name", factory="a:b", summary=summary)
+
+    class Other:
+        @ic.hookimpl
+        def inseq_viewers(self):
+            yield viewer
+
+    get_host().register_plugin(Other(), Provenance(plugin="other", distribution="other-inseq", version="2"))
+
+
+@pytest.mark.parametrize(
+    ("width", "lines", "shows_packages"), [("80", 2, False), ("112", 1, False), ("140", 1, True)]
+)
+def test_list_is_read_at_any_width(runner, width, lines, shows_packages):
+    """What a name is needs the room more than whose it is: summaries were folded to columns of 28."""
+    register_a_viewer(LONG)
+
+    shown = runner.invoke(program, ["list", "viewers"], env={"FORCE_COLOR": "1", "COLUMNS": width}).stdout
+
+    head, *rows = [click.unstyle(line) for line in shown.splitlines()]
+    assert head.split() == ["name", "summary", "package"][: 2 + shows_packages]
+    assert len(rows) == lines and max(map(len, rows)) <= int(width)
+    assert ("other-inseq" in shown) == shows_packages
+
+
+def test_list_for_another_program_is_one_line_a_name(runner):
+    """``inseq list methods | grep gradient`` gives names, also where this terminal is narrow."""
+    register_a_viewer(LONG)
+    get_host().register_plugin(Mixed(), Provenance(plugin="mixed", distribution="mixed-inseq", version="0.3"))
+
+    lines = runner.invoke(program, ["list", "viewers"], env={"COLUMNS": "40"}).stdout.splitlines()
+
+    assert lines == [
+        f"a_viewer_of_a_long_name  {LONG}  other-inseq",
+        f"dots                     {'[bold]Dots[/bold] of braille.':<{len(LONG)}}  mixed-inseq",
+    ]
+
+
 def test_list_as_json_is_plain_data(runner):
     """For programs: nothing else may be on stdout."""
     listed = json.loads(runner.invoke(program, ["list", "commands", "--json"]).stdout)
