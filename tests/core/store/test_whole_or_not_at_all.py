@@ -148,6 +148,18 @@ def test_what_is_no_ordinary_file_is_written_to_and_never_replaced(tmp_path):
         os.close(reader)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="links of Linux")
+def test_a_file_without_a_name_is_written_to(tmp_path, monkeypatch):
+    """``-o /dev/stdout`` of a program whose output is a temporary file made one named "… (deleted)"."""
+    monkeypatch.chdir(tmp_path)
+    with open(tmp_path / "out.json", "w+b") as file:
+        (tmp_path / "out.json").unlink()
+        output_of(encoder_decoder()).save(f"/proc/self/fd/{file.fileno()}", overwrite=True)
+
+        assert file.read(4) == b'{"fo'
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["", "x" * 300 + ".json"])
 def test_a_name_that_no_file_can_have_is_refused(name):
     """For saving and for loading, by an error of ours."""

@@ -87,10 +87,17 @@ def write_all_whole(contents: Mapping[Path, Content], overwrite: bool) -> None:
 
 
 def place_of(path: Path) -> Path | None:
-    """Where the file of a path lies or will lie, a link followed; None: it is no ordinary file, and stays."""
+    """Where the file of a path lies or will lie, a link followed; None where it is written to as it is.
+
+    That is what is no ordinary file, and one without a name, to which only a link of the system leads
+    (``/dev/stdout`` of a program whose output is a temporary file).
+    """
     if path.exists() and not path.is_file():
         return None
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    if not path.is_symlink():
+        return path
+    place = Path(os.path.realpath(path))
+    return place if place.exists() or not path.exists() else None
 
 
 def _place(path: Path, overwrite: bool) -> Path | None:
