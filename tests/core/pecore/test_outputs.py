@@ -111,6 +111,17 @@ def test_manual_without_a_person_says_what_else_to_do(monkeypatch):
         asking.ask_output_context("the dog .", "the")
 
 
+def test_an_interrupt_at_a_question_is_no_answer_that_is_missing(monkeypatch):
+    """Click makes the same of both."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("click.termui.visible_prompt_func", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        asking.ask_output_context("the dog .", "the")
+
+
 def test_another_current_output_stands_in_for_the_generated_one_and_is_told(parrot):
     """Its context is the model's own."""
     with pytest.warns(MeaningWarning, match="'a cat !' after the context"):

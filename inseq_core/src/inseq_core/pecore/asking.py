@@ -61,4 +61,6 @@ def _answered(ask: Callable[[], Answer], otherwise: str) -> Answer:
     try:
         return ask()
     except (click.Abort, EOFError) as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Ctrl-C, which click hides
+            raise error.__context__ from None
         raise InvalidArgumentError(f"There was no answer.\n  {otherwise}") from error
