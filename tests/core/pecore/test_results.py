@@ -207,7 +207,15 @@ def test_the_page_stands_alone_and_runs_nothing_of_the_texts(tmp_path):
     assert "<b>her" not in page and "<script" not in page and "<i>le" not in page
     assert "http://" not in page and "https://" not in page and "src=" not in page
     assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
-    assert "Cues: &lt;b&gt;her&lt;/b&gt; 0.750" in page
+    assert 'Cues: <bdi>&lt;b&gt;her&lt;/b&gt;</bdi> <span dir="ltr">0.750</span>' in page
+
+
+def test_the_page_begins_with_its_legend():
+    """A reader meets green and violet before the first token; the bars begin at the same place."""
+    page = example().show(display=False, return_html=True)
+
+    assert page.index('<div class="bars">') < page.index("Output, by context sensitivity")
+    assert 'aria-label="Context sensitivity: colours from' in page
 
 
 def test_a_notebook_gets_a_part_of_a_page():

@@ -253,6 +253,67 @@ def test_segments_are_bands_of_rows_columns_and_text():
     assert [(th.text, th.attributes["colspan"]) for th in bands.every("th")] == [("bot", "4")]
 
 
+def test_what_is_no_score_is_explained_beside_the_colours():
+    """A cell that is hatched or grey has nothing in it that would say why; marks that are not there have no words."""
+    text = decoder_only("abcd", 2)
+    scores = np.array(text.target_attributions)
+    scores[1, 0] = np.nan
+    holed = attrs.evolve(text, target_attributions=scores)
+
+    assert [k.text.strip() for k in tree(page(holed)).every("span", "key")] == [
+        "no score",
+        "at or after the step",
+    ]
+    assert [k.text.strip() for k in tree(page(text)).every("span", "key")] == ["at or after the step"]
+
+
+@pytest.mark.parametrize("score", [0.0, np.nan])
+def test_scores_without_colours_have_no_bar(score: float):
+    """From 0.00 to 0.00 there is nothing to tell apart."""
+    text = decoder_only("abcd", 2)
+    blank = attrs.evolve(
+        text, target_attributions=np.where(np.isnan(text.target_attributions), np.nan, score)
+    )
+
+    assert "hidden" in tree(page(blank)).one("div", "bar").attributes
+    assert "hidden" not in tree(page(text)).one("div", "bar").attributes
+
+
+def test_step_scores_of_squares_are_colours_and_say_their_range():
+    """There is no room for numbers; what was asked for must not go without a word."""
+    measured = {"probability": np.linspace(0.2, 0.8, 70)}
+    root = tree(page(decoder_only([f"{i}" for i in range(80)], 10, step_scores=measured)))
+    (row,) = root.one("tfoot").every("tr")
+    cells = row.every("td")
+
+    assert (cells[0].attributes.get("class"), cells[-1].attributes["class"]) == (None, "h12")
+    assert row.one("th").one("small").text == "0.200 to 0.800"
+    assert ".h12{" in root.one("style").text and ".b12{" not in root.one("style").text
+
+
+def test_names_of_columns_lie_where_there_is_room():
+    """Three columns can be read without turning the head; thirty cannot stand side by side."""
+    few, many = decoder_only(["developer"] * 4, 1), decoder_only(["developer"] * 31, 1)
+
+    assert "tall" not in tree(page(few)).one("table").classes
+    assert "tall" in tree(page(many)).one("table").classes
+
+
+def test_a_wide_page_is_printed_on_its_side_and_a_notebook_is_left_alone():
+    """A rule for the paper holds for everything on it."""
+    many = output(decoder_only(["developer"] * 31, 1))
+
+    assert "@page{size:landscape" in HtmlViewer().render(many)
+    assert "@page" not in page(chat()) and "@page" not in html_fragment(many)
+
+
+def test_texts_have_headings_where_there_is_no_script():
+    """Without one, and on paper, they all stand one below the other."""
+    root = tree(page(translation(), chat()))
+
+    assert [h.text for h in root.every("h2")][1] == "2 of 2 · What is it?↵"
+
+
 def test_many_columns_are_squares_with_numbers_at_hand():
     """Two hundred columns of digits are not a picture."""
     root = tree(page(decoder_only([f"{i}" for i in range(80)], 10)))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import attrs
+import numpy as np
 import pytest
-from support.markup import tree
+from support.markup import Node, tree
 from support.view_examples import chat, decoder_only, granular, hostile, nothing, output, translation
 
 from inseq_core.errors import InvalidArgumentError, UnknownNameError
 from inseq_core.view import show_token_attributions
 from inseq_core.view.viewers import HtmlTokensViewer, TerminalTokensViewer
+
+
+def steps_of(root: Node) -> list[Node]:
+    """The list's entries, but for the names of its columns."""
+    return [li for li in root.every("li") if "names" not in li.classes]
 
 
 def paragraphs(html: str) -> list[list[str]]:
@@ -18,7 +25,7 @@ def paragraphs(html: str) -> list[list[str]]:
             "".join("\n" if n.tag == "br" else n.text for n in line.walk())
             for line in step.every("div", "text")
         ]
-        for step in tree(html).every("li")
+        for step in steps_of(tree(html))
     ]
 
 
@@ -28,7 +35,7 @@ def test_each_step_has_the_text_before_it():
 
     assert len(paragraphs(html)) == 7
     assert paragraphs(html)[1] == ["Thedeveloperarguedbecauseheridea</s>", "<pad>La"]
-    assert [line.text for line in tree(html).every("li")[1].every("div", "text")] == [
+    assert [line.text for line in steps_of(tree(html))[1].every("div", "text")] == [
         "The developer argued because her idea</s>",
         "<pad> La",
     ]
@@ -37,7 +44,7 @@ def test_each_step_has_the_text_before_it():
 def test_tokens_have_the_colour_of_their_score_and_tell_it():
     """The same classes as the table, and the exact number on hover."""
     root = tree(HtmlTokensViewer().render(output(translation())))
-    her = next(node for node in root.every("li")[0].every("span", "k") if node.text == "her")
+    her = next(node for node in steps_of(root)[0].every("span", "k") if node.text == "her")
 
     assert "p12" in her.classes and her.attributes["title"] == "0.61"
 
@@ -74,11 +81,72 @@ def test_a_line_break_in_the_text_is_one_in_the_picture():
 def test_a_step_score_can_colour_the_steps():
     """In a hue of its own, so that it is not taken for an attribution."""
     root = tree(HtmlTokensViewer(highlight="probability").render(output(translation())))
-    steps = [step.one("span", "k") for step in (li.one("div", "step") for li in root.every("li"))]
+    steps = [step.one("span", "k") for step in (li.one("div", "step") for li in steps_of(root))]
 
     assert "h12" in steps[-1].classes and not any("h12" in step.classes for step in steps[:-1])
-    assert root.every("li")[0].one("small").text == "0.500"
-    assert "probability of the step" in root.one("footer").text
+    assert steps_of(root)[0].one("small").text == "0.500"
+    assert "probability of the step" in root.one("header").text
+
+
+def test_the_colours_of_step_scores_run_from_the_least_to_the_largest():
+    """Probabilities of 0.92 to 0.96 would all be one green on a scale from zero; the bar says its ends."""
+    text = attrs.evolve(translation(), step_scores={"probability": np.linspace(0.92, 0.96, 7)})
+    root = tree(HtmlTokensViewer(highlight="probability").render(output(text)))
+    names = [li.one("div", "step").one("span", "k").classes - {"k", "s"} for li in steps_of(root)]
+
+    assert names == [set(), {"h2"}, {"h4"}, {"h6"}, {"h8"}, {"h10"}, {"h12"}]
+    assert root.every("div", "bar")[1].one("span", "low").text == "0.92"
+
+
+def test_the_legend_stands_before_the_text():
+    """Of a long text nobody sees the end first."""
+    root = tree(HtmlTokensViewer().render(output(translation())))
+
+    assert (
+        root.one("header").one("div", "bar").attributes["aria-label"]
+        == "Colours of scores from -0.61 to 0.61"
+    )
+    assert "probability" in root.one("header").one("div", "legend").text
+
+
+def test_lines_and_texts_have_names():
+    """Source and generated text are told apart, and so are the texts of a batch, without a script."""
+    root = tree(HtmlTokensViewer().render(output(translation(), chat())))
+    first, second = root.every("section")
+
+    assert [h.text for h in root.every("h2")] == [
+        "1 of 2 · The developer argued because her idea",
+        "2 of 2 · What is it?↵",
+    ]
+    assert [c.text for c in steps_of(first)[0].every("div", "cap")] == ["Source", "Generated"]
+    assert [c.text for c in second.every("div", "cap")] == ["Step", "Text before the step"]
+
+
+def test_a_token_without_a_score_is_marked_and_the_mark_explained():
+    """It did not score zero; and a token that was no input has no mark."""
+    text = decoder_only("abcd", 2)
+    scores = np.array(text.target_attributions)
+    scores[1, 0] = np.nan
+    root = tree(HtmlTokensViewer().render(output(attrs.evolve(text, target_attributions=scores))))
+    tokens = steps_of(root)[0].every("span", "k")[1:]
+
+    assert [(t.text, "m" in t.classes, t.attributes.get("title")) for t in tokens] == [
+        ("a", False, "0.1"),
+        ("b", True, "no score"),
+    ]
+    assert root.one("span", "key").text == "token no score"
+    assert not tree(HtmlTokensViewer().render(output(text))).every("span", "key")
+
+
+@pytest.mark.parametrize("score", [0.0, np.nan])
+def test_scores_without_colours_have_no_bar(score: float):
+    """From 0.00 to 0.00 there is nothing to tell apart."""
+    text = decoder_only("abcd", 2)
+    blank = attrs.evolve(
+        text, target_attributions=np.where(np.isnan(text.target_attributions), np.nan, score)
+    )
+
+    assert not tree(HtmlTokensViewer().render(output(blank))).every("div", "bar")
 
 
 def test_an_unknown_step_score_says_which_there_are():

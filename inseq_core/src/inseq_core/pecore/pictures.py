@@ -235,12 +235,11 @@ def page(output: AttributeContextOutput, *, whole: bool = True) -> str:
     Args:
         whole: a document of its own; else the part that goes inside another one (a notebook).
     """
+    from inseq_core.view.html import HIGHLIGHTS, level_class, render, shades
     from inseq_core.view.html import color_bar as bar
-    from inseq_core.view.html import level_class, render, shades
 
     picture = _Picture.of(output)
     by_cti, by_cci = _style(picture.sensitivity, (GREEN, BROWN)).look, _style(picture.attribution, None).look
-    letters = ("h", "b")
 
     def line(tokens: Sequence[_Drawn], scale: ColorScale, of: tuple[str, str] | None) -> list[dict[str, Any]]:
         return [
@@ -263,7 +262,7 @@ def page(output: AttributeContextOutput, *, whole: bool = True) -> str:
         sides = ((name, picture.context(cci, side)) for side, name in _SIDES)
         return {
             "token": _word(cci.cti_token),
-            "class": level_class(level, picture.sensitivity, letters),
+            "class": level_class(level, picture.sensitivity, HIGHLIGHTS),
             "score": compact(cci.cti_score),
             "contrast": _word(cci.contrast_token or "") if has_other else "",
             "sides": [
@@ -271,9 +270,7 @@ def page(output: AttributeContextOutput, *, whole: bool = True) -> str:
                 for name, tokens in sides
                 if tokens
             ],
-            "cues": "Cues: " + ", ".join(f"{_word(c.token)} {compact(c.score)}" for c in found)
-            if found
-            else "No cue stands out.",
+            "cues": [{"token": _word(c.token), "score": compact(c.score)} for c in found],
         }
 
     heading = picture.heading()
@@ -287,12 +284,14 @@ def page(output: AttributeContextOutput, *, whole: bool = True) -> str:
                 "number": 1,
                 "name": visible(output.output_current)[:70],
                 "given": [pair for pair in picture.given() if pair[0] != "Output"],
-                "output": line(picture.current(), picture.sensitivity, letters),
+                "output": line(picture.current(), picture.sensitivity, HIGHLIGHTS),
                 "nothing": picture.nothing(),
                 "records": [record(cci) for cci in output.cci_scores],
             }
         ],
-        "bars": [bar("Context sensitivity", by_cti, letters), bar("Attribution", by_cci)],
+        "bars": [bar("Context sensitivity", by_cti, HIGHLIGHTS), bar("Attribution", by_cci)],
+        "marks": [],
+        "legend_first": True,
         "data": None,
     }
-    return render(view, shades=shades([picture.attribution], highlights=True), whole=whole)
+    return render(view, shades=shades([picture.attribution], highlights=[picture.sensitivity]), whole=whole)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from numpy.typing import NDArray
 
 from inseq_core.data.scores import ScoreArray
 from inseq_core.view.colors import (
@@ -40,10 +41,15 @@ from inseq_core.view.table import Band, RowGroup, ScoreTable, missing
 
 _WIDE = 48
 """More columns than this are drawn as squares without numbers, which can be switched on."""
-_LONG_LABEL = 4
+_WIDEST_HEADS = 110
+"""Characters of column names side by side; with more, the names stand upright."""
+_LONGEST_HEAD = 16
+"""Characters of a column's name that may lie."""
 _NAME_LENGTH = 70
-_MARKS = re.compile(r"[·↵⇥]+")
+_SPACES = re.compile(r"[·↵⇥]+")
 _SIDES = ("source", "target")
+HIGHLIGHTS = ("h", "b")
+"""Classes of step scores above and below zero."""
 
 
 def page(plan: TablePlan, *, whole: bool = True, title: str = "") -> str:
@@ -57,21 +63,38 @@ def page(plan: TablePlan, *, whole: bool = True, title: str = "") -> str:
         "texts": [_text_data(text, plan.looks, keys) for text in plan.texts],
         "scales": [_look_data(look) for look in plan.looks.values()],
     }
+    texts = [_text_context(text, plan.looks, number) for number, text in enumerate(plan.texts, start=1)]
     view = {
         "title": title or default_title(plan.heading),
         "heading": plan.heading,
         "reading": plan.reading,
-        "texts": [_text_context(text, plan.looks, number) for number, text in enumerate(plan.texts, start=1)],
+        "texts": texts,
         "bars": [],
+        "marks": [],
+        "legend_first": False,
         "data": data if any(table.steps for table in plan.tables) else None,
     }
-    return render(view, shades=shades([look.colors for look in plan.looks.values()]), whole=whole)
+    measures = [scale for table in plan.tables for scale in _measure_scales(table).values()]
+    used = shades([look.colors for look in plan.looks.values()], highlights=measures)
+    return render(view, shades=used, whole=whole, landscape=any(text["tall"] for text in texts))
 
 
-def render(view: Mapping[str, Any], *, shades: Sequence[tuple[str, str, str, str, str]], whole: bool) -> str:
-    """The markup of a view: ``texts`` (each with the name of its template), title, legend and data."""
+def render(
+    view: Mapping[str, Any],
+    *,
+    shades: Sequence[tuple[str, str, str, str, str]],
+    whole: bool,
+    landscape: bool = False,
+) -> str:
+    """The markup of a view: ``texts`` (each with the name of its template), title, legend and data.
+
+    Args:
+        landscape: a page of its own is printed on its side.
+    """
     environment = _environment()
-    style = Markup(environment.get_template("style.css.j2").render(shades=shades))
+    style = Markup(
+        environment.get_template("style.css.j2").render(shades=shades, landscape=whole and landscape)
+    )
     script = Markup(_script())
     # A policy by hashes: even a token that escaped escaping would not run, and nothing is fetched from
     # anywhere.
@@ -93,15 +116,17 @@ def level_class(level: int, scale: ColorScale, letters: tuple[str, str] | None =
     return f"{above if level > 0 else below}{abs(level)}" if level else ""
 
 
-def shades(scales: Iterable[ColorScale], *, highlights: bool = False) -> list[tuple[str, str, str, str, str]]:
+def shades(
+    scales: Iterable[ColorScale], *, highlights: Iterable[ColorScale] = ()
+) -> list[tuple[str, str, str, str, str]]:
     """(class, background and text on light, background and text on dark) of every shade that a page may
-    use."""
+    use; ``highlights`` are the scales of step scores."""
     wanted: dict[str, float] = {}
     for scale in scales:
         above, below = hues(scale)
         wanted |= {"p": above, "n": below} if scale.signed else {"u": above}
-    if highlights:
-        wanted |= {"h": GREEN, "b": BROWN}
+    for scale in highlights:
+        wanted |= {"h": GREEN, "b": BROWN} if scale.signed else {"h": GREEN}
     listed = []
     for letter, hue in wanted.items():
         for level in range(1, LEVELS + 1):
@@ -177,14 +202,13 @@ def _text_context(text: PlannedText, looks: Mapping[Reduced, Look], number: int)
         "n_steps": len(table.steps),
         "columns": table.columns,
         "column_bands": _column_bands(table),
-        "tall": any(len(token.label) > _LONG_LABEL for token in table.columns) or len(table.steps) > _WIDE,
+        "tall": _is_tall(table),
         "wide": len(table.steps) > _WIDE,
         "factor": look.numbers.factor,
         "bar": color_bar("", look) if table.groups else None,
+        "marks": _marks(table),
         "groups": [_group_context(table, group.entry(text.first), look) for group in table.groups],
-        "step_scores": [
-            (name, [compact(float(s)) for s in scores]) for name, scores in table.step_scores.items()
-        ],
+        "step_scores": _measures(table),
         "note": _note(text),
     }
 
@@ -203,6 +227,52 @@ def _group_context(table: ScoreTable, group: RowGroup, look: Look) -> dict[str, 
         rows.append({"token": token, "cells": cells, "hidden": group.hidden_before(row), "band": band})
     title = group.title if len(table.groups) > 1 else ""
     return {"title": title, "rows": rows, "hidden_at_end": group.hidden_at_end}
+
+
+def _is_tall(table: ScoreTable) -> bool:
+    """Whether the columns' names stand upright: side by side they would not fit."""
+    lengths = [len(token.label) for token in table.columns]
+    is_wide = sum(max(5, length + 2) for length in lengths) > _WIDEST_HEADS or len(lengths) > _WIDE
+    return is_wide or max(lengths, default=0) > _LONGEST_HEAD
+
+
+def _marks(table: ScoreTable) -> list[dict[str, str]]:
+    """What stands in a table that is no score."""
+    marks = []
+    if any(bool((np.isnan(group.values) & ~_over_axes(group)).any()) for group in table.groups):
+        marks.append({"class": "m", "sample": "", "meaning": "no score"})
+    if any(bool(group.absent.any()) for group in table.groups):
+        marks.append({"class": "a", "sample": "", "meaning": "at or after the step"})
+    return marks
+
+
+def _over_axes(group: RowGroup) -> NDArray[np.bool_]:
+    """(I, T, 1 …) Where a group has no cell, for every entry of its trailing axes."""
+    return group.absent.reshape(group.absent.shape + (1,) * (group.values.ndim - 2))
+
+
+def _measure_scales(table: ScoreTable) -> dict[str, ColorScale]:
+    """Of each step score its scale over the steps of one text; for squares, which have no room for numbers."""
+    return {name: spread_scale(scores) for name, scores in table.step_scores.items()}
+
+
+def spread_scale(scores: ScoreArray) -> ColorScale:
+    """A scale from the least to the largest score, without signs: step scores of a text are often close."""
+    finite = np.asarray(scores, dtype=np.float64)[np.isfinite(scores)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    return ColorScale(low=low, high=high, signed=False)
+
+
+def _measures(table: ScoreTable) -> list[dict[str, Any]]:
+    """The rows of step scores: numbers, each with the class of its colour."""
+    rows = []
+    for name, scale in _measure_scales(table).items():
+        scores = table.step_scores[name]
+        classes = [level_class(level, scale, HIGHLIGHTS) for level in scale.levels(scores).tolist()]
+        cells = [(level, compact(float(score))) for level, score in zip(classes, scores, strict=True)]
+        span = f"{compact(scale.low)} to {compact(scale.high)}" if scale.high > scale.low else ""
+        rows.append({"name": name, "span": span, "cells": cells})
+    return rows
 
 
 def _column_bands(table: ScoreTable) -> list[dict[str, Any]]:
@@ -286,13 +356,18 @@ def _look_data(look: Look) -> list[Any]:
 
 
 def color_bar(what: str, look: Look, letters: tuple[str, str] | None = None) -> dict[str, Any]:
-    """A legend's bar: its ends and the classes of its boxes."""
+    """A legend's bar: its ends and the classes of its boxes; empty where no score has a colour."""
     colors, numbers = look.colors, look.numbers
     levels = range(-LEVELS if colors.signed else 0, LEVELS + 1)
+    low, high = numbers.text(colors.low), f"{numbers.text(colors.high)} {numbers.factor}".strip()
     return {
         "what": what,
-        "low": numbers.text(colors.low),
-        "high": f"{numbers.text(colors.high)} {numbers.factor}".strip(),
+        "name": f"{what}: colours from {low} to {high}"
+        if what
+        else f"Colours of scores from {low} to {high}",
+        "is_empty": not colors.high > colors.low,
+        "low": low,
+        "high": high,
         "classes": [level_class(level, colors, letters) for level in levels],
     }
 
@@ -300,7 +375,7 @@ def color_bar(what: str, look: Look, letters: tuple[str, str] | None = None) -> 
 def _marked(label: str) -> Markup:
     """A label with its marks of spaces and line breaks set apart."""
     parts, at = [], 0
-    for match in _MARKS.finditer(label):
+    for match in _SPACES.finditer(label):
         parts += [escape(label[at : match.start()]), Markup("<span class=mark>{}</span>").format(match[0])]
         at = match.end()
     return Markup("").join([*parts, escape(label[at:])])

@@ -3,73 +3,137 @@ script."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 
 from inseq_core.view.colors import ColorScale
-from inseq_core.view.html import color_bar, default_title, level_class, name_of, render, shades
+from inseq_core.view.html import (
+    HIGHLIGHTS,
+    color_bar,
+    default_title,
+    level_class,
+    name_of,
+    render,
+    shades,
+    spread_scale,
+)
 from inseq_core.view.numbers import compact, number_format
 from inseq_core.view.plan import Look, TokensPlan
 from inseq_core.view.table import ScoreTable
 from inseq_core.view.tokens import ColoredToken, StepText
 
-HIGHLIGHTS = ("h", "b")
-"""Classes of step scores above and below zero."""
+_NO_SCORE = {"class": "k m", "sample": "token", "meaning": "no score"}
 
 
 def tokens_page(plan: TokensPlan, *, whole: bool = True, title: str = "") -> str:
     """The page of texts step by step."""
-    look = plan.base.looks[()]
+    look, measures = plan.base.looks[()], _measure_scale(plan)
     bars = [color_bar("", look)]
-    if plan.highlights is not None:
-        ends = [np.array([plan.highlights.low, plan.highlights.high])]
-        of_steps = Look(colors=plan.highlights, numbers=number_format(ends), decimals=0)
+    if measures is not None:
+        ends = [np.array([measures.low, measures.high])]
+        of_steps = Look(colors=measures, numbers=number_format(ends), decimals=0)
         bars.append(color_bar(f"{plan.highlight} of the step", of_steps, HIGHLIGHTS))
     view = {
         "title": title or default_title(plan.base.heading),
         "heading": plan.base.heading,
         "reading": plan.base.reading,
         "texts": [
-            _text_context(steps, table, plan, number)
+            _text_context(steps, table, look.colors, measures, number)
             for number, (steps, table) in enumerate(zip(plan.texts, plan.base.tables, strict=True), start=1)
         ],
         "bars": bars,
+        "marks": [_NO_SCORE] if any(table.has_missing_scores for table in plan.base.tables) else [],
+        "legend_first": True,
         "data": None,
     }
-    return render(view, shades=shades([look.colors], highlights=plan.highlights is not None), whole=whole)
+    used = shades([look.colors], highlights=[] if measures is None else [measures])
+    return render(view, shades=used, whole=whole)
+
+
+def _measure_scale(plan: TokensPlan) -> ColorScale | None:
+    """The scale of the step score that colours the steps; without signs it begins at the least score."""
+    if plan.highlights is None or plan.highlights.signed:
+        return plan.highlights
+    spread = spread_scale(np.array([step.measure for steps in plan.texts for step in steps]))
+    return spread if spread.high > spread.low else plan.highlights
+
+
+@attrs.frozen(kw_only=True)
+class _Side:
+    """One line of every step.
+
+    Attributes:
+        name: what stands before the line.
+        scored: the positions that have scores.
+    """
+
+    name: str
+    scored: Collection[int]
+
+
+def _sides(table: ScoreTable) -> list[_Side]:
+    """The lines of a step, as in ``StepText.lines``."""
+    rows = {
+        side: frozenset(itertools.chain.from_iterable(g.positions for g in table.groups if g.side == side))
+        for side in ("source", "target")
+    }
+    target = _Side(name="Generated" if table.has_source else "Text before the step", scored=rows["target"])
+    if not rows["source"]:
+        return [target]
+    source = _Side(name="Source", scored=rows["source"])
+    return [source, target] if rows["target"] else [source]
 
 
 def _text_context(
-    steps: Sequence[StepText], table: ScoreTable, plan: TokensPlan, number: int
+    steps: Sequence[StepText], table: ScoreTable, scale: ColorScale, measures: ColorScale | None, number: int
 ) -> dict[str, Any]:
-    scale, highlights = plan.base.looks[()].colors, plan.highlights
+    sides = _sides(table)
     return {
         "template": "tokens.html.j2",
         "number": number,
         "name": name_of(table),
         "note": f"The last {table.hidden_steps} steps are left out." if table.hidden_steps else "",
+        "only_side": sides[0].name if len(sides) == 1 and steps else "",
         "steps": [
             {
                 "token": step.token,
-                "class": level_class(step.measure_level, highlights, HIGHLIGHTS) if highlights else "",
+                "class": _measure_class(step, measures),
                 "measure": "" if math.isnan(step.measure) else compact(step.measure),
-                "lines": [[_token_context(line, i, scale) for i in range(len(line))] for line in step.lines],
+                "lines": [
+                    {
+                        "side": side.name,
+                        "tokens": [
+                            _token_context(line, i, scale, i in side.scored) for i in range(len(line))
+                        ],
+                    }
+                    for side, line in zip(sides, step.lines, strict=False)
+                ],
             }
             for step in steps
         ],
     }
 
 
-def _token_context(line: Sequence[ColoredToken], i: int, scale: ColorScale) -> dict[str, Any]:
+def _measure_class(step: StepText, scale: ColorScale | None) -> str:
+    if scale is None:
+        return ""
+    return level_class(int(scale.levels(np.array(step.measure))), scale, HIGHLIGHTS)
+
+
+def _token_context(line: Sequence[ColoredToken], i: int, scale: ColorScale, is_input: bool) -> dict[str, Any]:
     colored = line[i]
+    is_missing = is_input and math.isnan(colored.score)
+    score = "" if math.isnan(colored.score) else f"{colored.score:.4g}"
     return {
         "text": colored.token.text,
         "space": colored.token.space_before and i > 0 and not line[i - 1].wraps,
         "special": colored.token.special,
-        "class": level_class(colored.level, scale),
-        "score": "" if math.isnan(colored.score) else f"{colored.score:.4g}",
+        "class": "m" if is_missing else level_class(colored.level, scale),
+        "score": "no score" if is_missing else score,
         "wraps": colored.wraps and i + 1 < len(line),
     }

@@ -7,6 +7,9 @@
     if (text !== undefined) node.textContent = text;
     return node;
   };
+  // A number keeps its sign on the left, and a token its own direction, whatever stands beside them.
+  const number = (text) => Object.assign(make("span", "", text), { dir: "ltr" });
+  const token = (text) => make("bdi", "", text);
   const clip = (share) => Math.min(1, Math.max(0, share));
   const share = (score, start, end) => (end > start ? clip((score - start) / (end - start)) : 0);
 
@@ -61,9 +64,13 @@
     };
     const score = (i, k) => scores()[i * width + k];
     const isAbsent = (i, k) => rows[i].side === 1 && rows[i].position >= first + k;
+    const isMissing = (i, k) => Number.isNaN(score(i, k)) && !isAbsent(i, k);
     const nameOf = (node, fallback) => (node ? node.textContent : fallback.textContent);
     const rowName = (i) => nameOf(sides[rows[i].side][rows[i].position], lines[i].cells[0]);
     const stepName = (k) => nameOf(sides[1][first + k], heads[k]);
+    const counts = new Map();
+    sides.flat().forEach(({ textContent: name }) => counts.set(name, (counts.get(name) || 0) + 1));
+    const nodeAt = (side, position) => ({ node: sides[side][position], position });
 
     function paint(node, name) {
       if (!node || !name) return;
@@ -76,41 +83,63 @@
       painted = [];
     }
 
+    function flash(node) {
+      node.scrollIntoView({ block: "nearest" });
+      node.classList.add("flash");
+      setTimeout(() => node.classList.remove("flash"), 1500);
+    }
+
+    // Tokens that the text has twice are told apart by their positions, and a click shows where they stand.
+    function chip(name, { node, position }, s) {
+      const button = make("button", ("chip " + shade(s, scale)).trim());
+      button.type = "button";
+      button.append(token(name));
+      if (counts.get(name) > 1) button.append(make("sub", "", position));
+      button.append(" ", number(written(s, scale)));
+      if (node) button.addEventListener("click", () => flash(node));
+      return button;
+    }
+
     function tell(start, name, among, label) {
-      readout.replaceChildren(make("span", "", start), make("b", "", name), make("span", "", label));
-      const order = among.filter(([, s]) => !Number.isNaN(s)).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
-      for (const [text, s] of order.slice(0, 5)) {
-        readout.append(make("span", ("chip " + shade(s, scale)).trim(), `${text} ${written(s, scale)}`));
-      }
+      readout.replaceChildren(start, make("b", "", name), label);
+      const known = among.filter(([, , s]) => !Number.isNaN(s));
+      const order = known.filter(([, , s]) => Number(written(s, scale)) !== 0);
+      order.sort((a, b) => Math.abs(b[2]) - Math.abs(a[2]));
+      for (const [text, at, s] of order.slice(0, 5)) readout.append(chip(text, at, s), " ");
+      if (among.length && !order.length) readout.append(make("em", "", known.length ? "all scores are zero" : "no scores"), " ");
       readout.hidden = false;
     }
 
     function select(next) {
       clear();
       chosen = next;
+      buttons.forEach((button, k) => button.setAttribute("aria-pressed", String(next !== null && next.step === k)));
       readout.hidden = next === null;
       if (next === null) return;
       if (next.step !== undefined) {
         const k = next.step;
-        rows.forEach((row, i) => paint(sides[row.side][row.position], shade(score(i, k), scale)));
+        rows.forEach((row, i) => paint(sides[row.side][row.position], isMissing(i, k) ? "m" : shade(score(i, k), scale)));
         sides[1].forEach((node, position) => {
           if (position > first + k) paint(node, "later");
         });
         paint(sides[1][first + k], "now");
         paint(heads[k], "on");
         lines.forEach((line) => paint(line.cells[k + 1], "on"));
-        const inputs = rows.map((row, i) => [rowName(i), score(i, k)]);
+        const inputs = rows.map((row, i) => [rowName(i), nodeAt(row.side, row.position), score(i, k)]);
         tell(rows.length ? "Explained by the inputs before it: " : "", stepName(k), inputs, rows.length ? " ← " : "");
         for (const line of measures) {
-          readout.append(make("em", "", `${line.cells[0].textContent} ${line.cells[k + 1].textContent}`));
+          const words = make("em", "", `${line.cells[0].firstChild.textContent} `);
+          words.append(number(line.cells[k + 1].textContent));
+          readout.append(words, " ");
         }
       } else {
         const i = next.row;
-        for (let k = 0; k < width; k++) paint(sides[1][first + k], shade(score(i, k), scale));
+        for (let k = 0; k < width; k++) paint(sides[1][first + k], isMissing(i, k) ? "m" : shade(score(i, k), scale));
         paint(sides[rows[i].side][rows[i].position], "now");
         paint(lines[i], "on");
         paint(lines[i].cells[0], "on");
-        tell("Steps where it matters most: ", rowName(i), heads.map((head, k) => [stepName(k), score(i, k)]), " → ");
+        const steps = heads.map((head, k) => [stepName(k), nodeAt(1, first + k), score(i, k)]);
+        tell("Steps where it matters most: ", rowName(i), steps, " → ");
       }
     }
 
@@ -118,7 +147,7 @@
       lines.forEach((line, i) => {
         for (let k = 0; k < width; k++) {
           const cell = line.cells[k + 1];
-          const missing = Number.isNaN(score(i, k)) && !isAbsent(i, k);
+          const missing = isMissing(i, k);
           cell.className = missing ? "m" : shade(score(i, k), scale);
           cell.textContent = missing ? "n/a" : written(score(i, k), scale);
         }
@@ -131,13 +160,9 @@
     const buttons = sides[1].filter((node) => node.classList.contains("g"));
     buttons.forEach((button, k) => {
       button.tabIndex = k ? -1 : 0;
-      button.setAttribute("aria-pressed", "false");
     });
     const press = (k) => {
-      buttons.forEach((button, j) => {
-        button.tabIndex = j === k ? 0 : -1;
-        button.setAttribute("aria-pressed", String(j === k));
-      });
+      buttons.forEach((button, j) => (button.tabIndex = j === k ? 0 : -1));
       select({ step: k });
     };
     section.querySelector(".panels").addEventListener("click", (event) => {
@@ -179,14 +204,14 @@
       const [i, k] = [at[0] - 1, at[1] - 1];
       hot = [lines[i].cells[0], heads[k]];
       hot.forEach((node) => node.classList.add("hot"));
-      const value = score(i, k);
-      const what = !Number.isNaN(value)
-        ? exact(value, scale)
-        : isAbsent(i, k)
-          ? "comes at or after this step"
-          : "the method gave no score";
-      tip.textContent = `${rowName(i)} → ${stepName(k)}: ${what}`;
+      say(i, k);
       beside(cell);
+    }
+    function say(i, k) {
+      const value = score(i, k);
+      const why = isAbsent(i, k) ? "comes at or after this step" : "the method gave no score";
+      const what = Number.isNaN(value) ? why : number(exact(value, scale));
+      tip.replaceChildren(token(rowName(i)), " → ", token(stepName(k)), ": ", what);
     }
     function beside(node) {
       const box = node.getBoundingClientRect();
@@ -231,8 +256,8 @@
         const position = sides[side].indexOf(node);
         const i = chosen.step !== undefined ? rowAt.get(`${side}:${position}`) : chosen.row;
         const k = chosen.step !== undefined ? chosen.step : side === 1 ? position - first : -1;
-        if (i === undefined || k < 0 || k >= width || Number.isNaN(score(i, k))) return;
-        tip.textContent = `${rowName(i)} → ${stepName(k)}: ${exact(score(i, k), scale)}`;
+        if (i === undefined || k < 0 || k >= width || isAbsent(i, k)) return;
+        say(i, k);
         beside(node);
       });
       node.addEventListener("mouseleave", () => (tip.hidden = true));
@@ -264,9 +289,12 @@
     function legend() {
       const [low, high, signed] = scale;
       const bar = section.querySelector(".bar");
+      bar.hidden = !(high > low);
       const factor = section.querySelector(".corner").textContent = scale[6];
       bar.querySelector(".low").textContent = written(low, scale);
       bar.querySelector(".high").textContent = `${written(high, scale)} ${factor}`.trim();
+      const ends = [".low", ".high"].map((end) => bar.querySelector(end).textContent);
+      bar.setAttribute("aria-label", `Colours of scores from ${ends[0]} to ${ends[1]}`);
       const boxes = [];
       for (let level = signed ? -LEVELS : 0; level <= LEVELS; level++) {
         boxes.push(make("i", level ? (signed ? (level > 0 ? "p" : "n") : "u") + Math.abs(level) : ""));
@@ -281,10 +309,51 @@
       axis.all.addEventListener("change", browse);
       axis.box.classList.toggle("all", axis.all.checked);
     });
-    const numbers = section.querySelector(".numbers");
-    numbers.hidden = false;
-    numbers.firstElementChild.addEventListener("change", (event) => table.classList.toggle("wide", !event.target.checked));
+    const digits = section.querySelector(".numbers");
+    digits.hidden = false;
+    digits.firstElementChild.addEventListener("change", (event) => table.classList.toggle("wide", !event.target.checked));
     if (width) press(data.open);
+  }
+
+  // Nothing can be scrolled on paper: a wide table is printed in blocks of columns, each with the rows' names.
+  function unfold(table) {
+    const width = table.querySelectorAll("thead th.c").length;
+    const most = table.classList.contains("wide") ? 56 : 24;
+    if (!table.classList.contains("tall") || width <= most) return;
+    for (let from = 0; from < width; from += most) {
+      const to = Math.min(from + most, width);
+      const block = table.cloneNode(false);
+      block.classList.add("block");
+      block.append(make("caption", "", `Steps ${from + 1} to ${to} of ${width}`));
+      for (const part of [...table.children].slice(1)) {
+        const copy = part.cloneNode(false);
+        for (const row of part.rows) copy.append(between(row, from, to));
+        block.append(copy);
+      }
+      table.before(block);
+    }
+    table.classList.add("unfolded");
+  }
+
+  // A row with its name and with what stands in some of the columns.
+  function between(row, from, to) {
+    const copy = row.cloneNode(false);
+    let at = -1;
+    for (const cell of row.cells) {
+      const [start, end] = [Math.max(at, from), Math.min(at + cell.colSpan, to)];
+      if (at < 0 || start < end) {
+        const kept = cell.cloneNode(true);
+        if (cell.colSpan > 1) kept.colSpan = at < 0 ? to - from + 1 : end - start;
+        copy.append(kept);
+      }
+      at += cell.colSpan;
+    }
+    return copy;
+  }
+
+  function fold(root) {
+    root.querySelectorAll(".block").forEach((block) => block.remove());
+    root.querySelectorAll(".unfolded").forEach((table) => table.classList.remove("unfolded"));
   }
 
   function start(root) {
@@ -292,8 +361,14 @@
     const sections = [...root.querySelectorAll(".seq")];
     const tip = root.querySelector(".tip");
     sections.forEach((section, i) => sequence(section, data.texts[i], data.scales, tip));
+    window.addEventListener("beforeprint", () => {
+      fold(root);
+      root.querySelectorAll("table").forEach(unfold);
+    });
+    window.addEventListener("afterprint", () => fold(root));
     const nav = root.querySelector(".nav");
     if (!nav) return;
+    root.classList.add("paged");
     const list = nav.querySelector("select");
     const show = (i) => {
       list.selectedIndex = i;
