@@ -10,6 +10,7 @@ import sys
 import types
 from pathlib import Path
 
+import attrs
 import pytest
 from support.view_examples import chat, granular, output, translation
 
@@ -22,6 +23,14 @@ from inseq_core.view import (
     show_attributions,
     show_granular_attributions,
     show_token_attributions,
+)
+from inseq_core.view.viewers import (
+    HtmlTokensViewer,
+    HtmlViewer,
+    TableOptions,
+    TerminalTokensViewer,
+    TerminalViewer,
+    TokensOptions,
 )
 
 VIEWS = [show_attributions, show_granular_attributions, show_token_attributions]
@@ -191,6 +200,48 @@ def test_the_views_are_registered_like_anyone_elses():
 
     for name in ("terminal", "terminal-tokens", "html", "html-tokens"):
         assert "her" in viewers.get(name).load()().render(output(translation()))
+
+
+@pytest.mark.parametrize(
+    ("viewer", "function", "renamed"),
+    [
+        (TableOptions, show_attributions, {"do_aggregation": "aggregate"}),
+        (
+            TokensOptions,
+            show_token_attributions,
+            {
+                "do_aggregation": "aggregate",
+                "replace_char": "replace",
+                "step_score_highlight": "highlight",
+            },
+        ),
+    ],
+)
+def test_a_view_takes_the_same_options_through_every_door(viewer, function, renamed: dict[str, str]):
+    """What a function can be asked for, its viewers can be asked for too."""
+    presented = {"attributions", "display", "return_html", "return_figure"}
+    names = [name for name in inspect.signature(function).parameters if name not in presented]
+
+    assert {renamed.get(name, name) for name in names} == {field.name for field in attrs.fields(viewer)}
+
+
+@pytest.mark.parametrize("viewer", [TerminalViewer, TerminalTokensViewer, HtmlViewer, HtmlTokensViewer])
+def test_every_viewer_takes_the_ends_of_the_scale(viewer):
+    """A scale given by hand is how pictures of several results are compared."""
+    assert "9.00" in viewer(min_val=-9.0, max_val=9.0).render(output(translation()))
+
+
+def test_a_result_saves_what_the_function_saves(tmp_path: Path):
+    """``out.save_html(path, max_val=…)`` takes what ``save_html(out, path, max_val=…)`` takes, by the same names."""
+    function, method = (
+        inspect.signature(f).parameters for f in (save_html, FeatureAttributionOutput.save_html)
+    )
+    out = output(translation(), chat())
+    options = {"min_val": -2.0, "max_val": 2.0, "max_show_size": 3}
+    saved = out.save_html(tmp_path / "a.html", **options).read_text()  # type: ignore[arg-type]
+
+    assert list(method)[1:] == list(function)[1:]
+    assert saved == save_html(out, tmp_path / "b.html", **options).read_text()  # type: ignore[arg-type]
 
 
 def test_a_figure_has_a_heatmap_a_text():

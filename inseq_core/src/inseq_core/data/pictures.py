@@ -120,13 +120,24 @@ class ViewShortcuts:
         )
 
     def save_html(
-        self, path: str | PathLike[str], view: Literal["table", "granular", "tokens"] = "table"
+        self,
+        path: str | PathLike[str],
+        view: Literal["table", "granular", "tokens"] = "table",
+        *,
+        min_val: float | None = None,
+        max_val: float | None = None,
+        max_show_size: int | None = None,
     ) -> Path:
-        """Write the page to a file, all of it or nothing (``inseq_core.view.save_html``)."""
+        """Write the page to a file, all of it or nothing.
+
+        Arguments as in ``inseq_core.view.save_html``.
+        """
         from inseq_core.view import save_html
 
         chosen: Any = self
-        return save_html(chosen, path, view=view)
+        return save_html(
+            chosen, path, view=view, min_val=min_val, max_val=max_val, max_show_size=max_show_size
+        )
 
     def _repr_html_(self) -> str:
         """What a notebook shows where a result is the value of a cell."""
