@@ -16,7 +16,7 @@ from support.view_examples import chat, granular, output, translation
 
 import inseq_core
 from inseq_core.data.output import FeatureAttributionOutput
-from inseq_core.errors import InvalidArgumentError, MissingPackageError, UnknownNameError
+from inseq_core.errors import InvalidArgumentError, UnknownNameError
 from inseq_core.hooks import get_host
 from inseq_core.view import (
     save_html,
@@ -242,27 +242,6 @@ def test_a_result_saves_what_the_function_saves(tmp_path: Path):
 
     assert list(method)[1:] == list(function)[1:]
     assert saved == save_html(out, tmp_path / "b.html", **options).read_text()  # type: ignore[arg-type]
-
-
-def test_a_figure_has_a_heatmap_a_text():
-    """For papers: the same rows and columns, formulas in tokens not taken for formulas."""
-    pytest.importorskip("matplotlib")
-    figure = show_attributions([translation(), chat()], return_figure=True)
-    first = figure.axes[0]
-    figure.canvas.draw()
-
-    assert [label.get_text() for label in first.get_xticklabels()][:2] == ["·La", "·dévelop"]
-    assert len(first.get_yticklabels()) == 14
-    assert len(figure.axes) == 2
-
-
-def test_without_matplotlib_a_figure_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    """It is an extra."""
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
-    with pytest.raises(MissingPackageError, match=r"inseq\[plots\]"):
-        show_attributions(translation(), return_figure=True)
 
 
 def test_views_import_what_they_draw_with_only_when_they_draw():

@@ -34,6 +34,7 @@ from inseq_core.view.colors import (
     text_color,
 )
 from inseq_core.view.heading import Heading
+from inseq_core.view.measures import measure_scales
 from inseq_core.view.numbers import compact
 from inseq_core.view.plan import Look, PlannedText, Reduced, TablePlan
 from inseq_core.view.readable import ShownToken, running_text
@@ -74,7 +75,7 @@ def page(plan: TablePlan, *, whole: bool = True, title: str = "") -> str:
         "legend_first": False,
         "data": data if any(table.steps for table in plan.tables) else None,
     }
-    measures = [scale for table in plan.tables for scale in _measure_scales(table).values()]
+    measures = [scale for table in plan.tables for scale in measure_scales(table).values()]
     used = shades([look.colors for look in plan.looks.values()], highlights=measures)
     return render(view, shades=used, whole=whole, landscape=any(text["tall"] for text in texts))
 
@@ -251,22 +252,10 @@ def _over_axes(group: RowGroup) -> NDArray[np.bool_]:
     return group.absent.reshape(group.absent.shape + (1,) * (group.values.ndim - 2))
 
 
-def _measure_scales(table: ScoreTable) -> dict[str, ColorScale]:
-    """Of each step score its scale over the steps of one text; for squares, which have no room for numbers."""
-    return {name: spread_scale(scores) for name, scores in table.step_scores.items()}
-
-
-def spread_scale(scores: ScoreArray) -> ColorScale:
-    """A scale from the least to the largest score, without signs: step scores of a text are often close."""
-    finite = np.asarray(scores, dtype=np.float64)[np.isfinite(scores)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    return ColorScale(low=low, high=high, signed=False)
-
-
 def _measures(table: ScoreTable) -> list[dict[str, Any]]:
     """The rows of step scores: numbers, each with the class of its colour."""
     rows = []
-    for name, scale in _measure_scales(table).items():
+    for name, scale in measure_scales(table).items():
         scores = table.step_scores[name]
         classes = [level_class(level, scale, HIGHLIGHTS) for level in scale.levels(scores).tolist()]
         cells = [(level, compact(float(score))) for level, score in zip(classes, scores, strict=True)]

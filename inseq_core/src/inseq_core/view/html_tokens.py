@@ -20,8 +20,8 @@ from inseq_core.view.html import (
     name_of,
     render,
     shades,
-    spread_scale,
 )
+from inseq_core.view.measures import spread_scale
 from inseq_core.view.numbers import compact, number_format
 from inseq_core.view.plan import Look, TokensPlan
 from inseq_core.view.table import ScoreTable
