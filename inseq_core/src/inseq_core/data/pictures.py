@@ -11,6 +11,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from inseq_core.errors import InvalidArgumentError
+
 
 class ViewShortcuts:
     """``show`` and its relatives; a view of several texts is one picture with one colour scale."""
@@ -101,8 +103,16 @@ class ViewShortcuts:
     ) -> Any:
         """The text before each step with its tokens coloured.
 
-        Arguments as in ``inseq.show_token_attributions`` and in ``aggregate``.
+        Arguments as in ``inseq.show_token_attributions`` and in ``aggregate``; there is no figure of it.
+
+        Raises:
+            InvalidArgumentError: ``return_figure``, or as in ``inseq.show_token_attributions``.
         """
+        if return_figure:
+            raise InvalidArgumentError(
+                "return_figure = True: a text with coloured tokens is no figure.\n"
+                "  show(return_figure=True) makes one of the table; return_html=True gives this view as a page."
+            )
         from inseq_core.view import show_token_attributions
 
         chosen: Any = self
@@ -112,7 +122,6 @@ class ViewShortcuts:
             max_val=max_val,
             display=display,
             return_html=return_html or False,
-            return_figure=return_figure,
             replace_char=replace_char,
             wrap_after=wrap_after,
             step_score_highlight=step_score_highlight,
