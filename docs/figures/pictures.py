@@ -7,6 +7,7 @@ they are where none is installed).
 from __future__ import annotations
 
 import io
+import math
 import re
 import shutil
 import subprocess
@@ -34,30 +35,33 @@ def terminal_picture(name: str, lines: str, width: int, title: str) -> None:
     path.write_text(console.export_svg(title=title, unique_id=name) + "\n", encoding="utf-8")
 
 
-def page_picture(name: str, page: str, width: int, height: int, click: str = "") -> None:
-    """A page as a browser shows it, after a click on the element that a line of JavaScript finds."""
+def page_picture(name: str, page: str, width: int, click: str = "") -> None:
+    """A whole page as a browser shows it, after a click on the element that a line of JavaScript finds."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         return
+    # A page allows no scripts but its own, and its tables are scrolled; a picture shows everything.
+    page = re.sub(r"<meta http-equiv=[^>]*>", "", page)
+    page += "<style>.inseq-view .scroll{max-height:none!important}</style>"
+    page += f"<script>{click}.click()</script>" if click else ""
+    measure = (
+        "<script>document.title = document.querySelector('footer').getBoundingClientRect().bottom</script>"
+    )
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    )
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "page.html"
-        if click:  # a page allows no scripts but its own
-            page = re.sub(r"<meta http-equiv=[^>]*>", "", page) + f"<script>{click}.click()</script>"
-        path.write_text(page, encoding="utf-8")
-        flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-        subprocess.run(
-            [
-                browser,
-                *flags.split(),
-                "--hide-scrollbars",
-                f"--user-data-dir={folder}/profile",
-                f"--window-size={width},{height}",
-                f"--screenshot={FIGURES / name}-page.png",
-                path.as_uri(),
-            ],
-            check=True,
-            capture_output=True,
-        )
+
+        def run(html: str, height: int, *wanted: str) -> str:
+            path = Path(folder) / "page.html"
+            path.write_text(html, encoding="utf-8")
+            profile, size = f"--user-data-dir={folder}/profile", f"--window-size={width},{height}"
+            command = [browser, *flags.split(), "--hide-scrollbars", profile, size, *wanted, path.as_uri()]
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+        bottom = re.search(r"<title>([\d.]+)</title>", run(page + measure, 900, "--dump-dom"))
+        height = math.ceil(float(bottom[1])) + 20 if bottom else 900
+        run(page, height, f"--screenshot={FIGURES / name}-page.png")
 
 
 def translation() -> FeatureAttributionOutput:
@@ -78,13 +82,11 @@ def main() -> None:
     terminal_picture(
         "tokens", TerminalTokensViewer(width=92, color=True).render(words), 92, "out.show_tokens()"
     )
-    page_picture(
-        "table", HtmlViewer().render(out), 1000, 840, "document.querySelectorAll('.text.target .k')[7]"
-    )
+    page_picture("table", HtmlViewer().render(out), 1000, "document.querySelectorAll('.text.target .k')[7]")
 
     lm = inseq.load_model("demo-lm", "attention")
     attention = lm.attribute("The capital of France is", show_progress=False)
-    page_picture("granular", HtmlViewer(aggregate=False).render(attention), 900, 620)
+    page_picture("granular", HtmlViewer(aggregate=False).render(attention), 900)
 
 
 if __name__ == "__main__":
