@@ -305,6 +305,9 @@ def test_a_wide_page_is_printed_on_its_side_and_a_notebook_is_left_alone():
 
     assert "@page{size:landscape" in HtmlViewer().render(many)
     assert "@page" not in page(chat()) and "@page" not in html_fragment(many)
+    assert (
+        "cut off" in tree(HtmlViewer().render(many)).one("p", "cut").text
+    )  # where no script cuts it in blocks
 
 
 def test_texts_have_headings_where_there_is_no_script():

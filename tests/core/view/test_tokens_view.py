@@ -95,6 +95,10 @@ def test_the_colours_of_step_scores_run_from_the_least_to_the_largest():
     names = [li.one("div", "step").one("span", "k").classes - {"k", "s"} for li in steps_of(root)]
 
     assert names == [set(), {"h2"}, {"h4"}, {"h6"}, {"h8"}, {"h10"}, {"h12"}]
+    assert [bar.one("span", "what").text for bar in root.every("div", "bar")] == [
+        "score of an input",
+        "probability of the step",
+    ]
     assert root.every("div", "bar")[1].one("span", "low").text == "0.92"
 
 

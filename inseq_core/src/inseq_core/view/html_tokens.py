@@ -33,7 +33,7 @@ _NO_SCORE = {"class": "k m", "sample": "token", "meaning": "no score"}
 def tokens_page(plan: TokensPlan, *, whole: bool = True, title: str = "") -> str:
     """The page of texts step by step."""
     look, measures = plan.base.looks[()], _measure_scale(plan)
-    bars = [color_bar("", look)]
+    bars = [color_bar("" if measures is None else "score of an input", look)]
     if measures is not None:
         ends = [np.array([measures.low, measures.high])]
         of_steps = Look(colors=measures, numbers=number_format(ends), decimals=0)
