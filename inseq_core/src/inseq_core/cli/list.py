@@ -52,7 +52,7 @@ def _show(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(len(head) - 1)]
     for row in rows:
         padded = [f"{cell:<{width}}" for cell, width in zip(row, (*widths, 0), strict=True)]
-        click.echo("  ".join(padded).rstrip())
+        console.print("  ".join(padded).rstrip(), markup=False, soft_wrap=True)
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], width: int) -> Any:
