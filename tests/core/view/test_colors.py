@@ -40,6 +40,29 @@ def test_text_can_be_read_on_every_shade(name: str, hue: float):
         assert contrast(text_color(shade), shade) >= 4.5
 
 
+@pytest.mark.parametrize("name", PALETTES)
+@pytest.mark.parametrize("hue", [RED, BLUE, VIOLET, GREEN, BROWN])
+def test_text_keeps_its_colour_from_the_faintest_background_to_the_strongest(name: str, hue: float):
+    """A number that turns from white to black looks like a finding where nothing but a shade has changed."""
+    palette = PALETTES[name]
+    shades = [palette.shade(level, hue=hue) for level in range(palette.first, LEVELS + 1)]
+
+    assert len({text_color(shade) for shade in shades}) == 1
+
+
+@pytest.mark.parametrize("hue", [RED, BLUE, VIOLET, GREEN, BROWN])
+def test_on_an_unknown_background_the_weak_third_is_coloured_text(hue: float):
+    """A block is as heavy in its faintest shade as in its strongest; text is read on black and on white.
+
+    No colour reaches more than 4.58 to 1 on both: the square root of 21.
+    """
+    assert ANY_BACKGROUND.first == LEVELS // 3 + 1
+    for level in range(1, ANY_BACKGROUND.first):
+        ink = ANY_BACKGROUND.shade(level, hue=hue)
+
+        assert min(contrast(ink, (0, 0, 0)), contrast(ink, (255, 255, 255))) >= 4.0
+
+
 def test_contrast_is_that_of_the_guidelines():
     """Black on white is 21 by definition; #777777 on white is the guidelines' well-known near miss, 4.48."""
     assert contrast((0, 0, 0), (255, 255, 255)) == pytest.approx(21)

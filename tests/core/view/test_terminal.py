@@ -139,6 +139,17 @@ def test_colours_are_there_only_when_asked_for():
     assert [w for w in ESCAPE.sub("", colored).split()] == plain.split()
 
 
+def test_weak_scores_have_no_block_where_the_background_is_unknown(monkeypatch: pytest.MonkeyPatch):
+    """Blocks that begin at a sixth of the scale make a picture in which everything is strong."""
+    for name in ("INSEQ_THEME", "COLORFGBG"):
+        monkeypatch.delenv(name, raising=False)
+    rows = drawn(decoder_only("abcdefghijkl", 12 - 1), color=True).splitlines()
+    blocks = {ESCAPE.sub("", row)[:1]: bool(re.search(r"\x1b\[[0-9;]*48;2;", row)) for row in rows if row}
+
+    assert not any(blocks[token] for token in "abcd")
+    assert all(blocks[token] for token in "efghijk")
+
+
 @pytest.mark.parametrize(
     ("environ", "has_codes", "has_colors"),
     [

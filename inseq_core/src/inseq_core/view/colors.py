@@ -101,27 +101,31 @@ class Palette:
     """Shades for one kind of background.
 
     Attributes:
-        faint, strong: lightness and chroma of the faintest and of the strongest shade.
-        first: the level from which a score gets a background at all.
+        faint, strong: lightness and chroma of the faintest and of the strongest background.
+        first: the level from which a score gets a background at all; weaker ones colour their text.
+        ink: lightness and chroma of the strongest text colour without a background.
     """
 
     faint: tuple[float, float]
     strong: tuple[float, float]
     first: int = 1
+    ink: tuple[float, float] = (0.0, 0.0)
 
     def shade(self, level: int, *, hue: float) -> Rgb:
-        """The background of a level; ``level`` is its absolute value, at least 1."""
-        share = (level - 1) / (LEVELS - 1)
+        """The background of a level, or its text colour below ``first``; ``level`` is absolute, at least 1."""
+        if level < self.first:
+            return oklch_to_rgb(self.ink[0], self.ink[1] * level / (self.first - 1), hue)
+        share = (level - self.first) / (LEVELS - self.first)
         lightness = self.faint[0] + share * (self.strong[0] - self.faint[0])
         chroma = self.faint[1] + share * (self.strong[1] - self.faint[1])
         return oklch_to_rgb(lightness, chroma, hue)
 
 
 LIGHT = Palette(faint=(0.965, 0.014), strong=(0.600, 0.190))
-DARK = Palette(faint=(0.270, 0.030), strong=(0.640, 0.185))
-ANY_BACKGROUND = Palette(faint=(0.470, 0.030), strong=(0.570, 0.200), first=2)
-"""For a terminal that does not say whether it is dark or light: medium lightness throughout, strength as
-saturation."""
+DARK = Palette(faint=(0.270, 0.030), strong=(0.545, 0.200))
+ANY_BACKGROUND = Palette(faint=(0.500, 0.075), strong=(0.545, 0.220), first=5, ink=(0.575, 0.120))
+"""For a terminal that does not say whether it is dark or light: text of medium lightness for the weak
+third, then backgrounds of medium lightness with strength as saturation."""
 
 
 def hues(scale: ColorScale) -> tuple[float, float]:

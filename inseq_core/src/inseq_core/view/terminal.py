@@ -54,11 +54,13 @@ class TerminalStyle:
         return cls(look=look, palette=terminal_palette(), hues=hues or hues_of(look.colors))
 
     def of_level(self, level: int) -> Style:
-        """Background and text colour of a level; the faintest have none."""
-        if abs(level) < self.palette.first:
+        """Background and text colour of a level; on some palettes the weakest have a text colour only."""
+        if not level:
             return Style.null()
-        background = self.palette.shade(abs(level), hue=self.hues[0] if level > 0 else self.hues[1])
-        return Style(color=css(text_color(background)), bgcolor=css(background))
+        shade = self.palette.shade(abs(level), hue=self.hues[0] if level > 0 else self.hues[1])
+        if abs(level) < self.palette.first:
+            return Style(color=css(shade))
+        return Style(color=css(text_color(shade)), bgcolor=css(shade))
 
 
 def draw(plan: TablePlan, width: int) -> RenderableType:
@@ -95,7 +97,7 @@ def color_bar(style: TerminalStyle) -> Text:
     scale, numbers = style.look.colors, style.look.numbers
     bar = Text(numbers.text(scale.low) + " ", "dim")
     for level in range(-LEVELS if scale.signed else 0, LEVELS + 1, 2):
-        bar.append("  ", style.of_level(level))
+        bar.append("▄▄" if 0 < abs(level) < style.palette.first else "  ", style.of_level(level))
     return bar.append(f" {numbers.text(scale.high)} {numbers.factor}", "dim")
 
 
