@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -188,6 +189,28 @@ def test_the_terminal_shows_tokens_cues_and_scores_without_colours_too():
     for part in ("la(4.90)", "rather than <i>le", "<b>her</b>(0.750)", "[red]conceptrice", "Bonjour"):
         assert part in shown
     assert "\x1b[" in drawn(example(), color=True)
+
+
+def test_the_legend_speaks_of_the_colours_that_there_are():
+    """Both colours have a bar where there are colours; elsewhere only numbers are explained."""
+    colored, plain = (
+        " ".join(re.sub(r"\x1b\[[0-9;]*m", "", drawn(example(), color)).split()) for color in (True, False)
+    )
+
+    assert "4.90 Context sensitivity" in colored and "0.75 Attribution" in colored
+    assert "Green" in colored and "underlined" in colored
+    for word in ("Green", "red raised", "blue", "violet", "underlined", "Context sensitivity"):
+        assert word not in plain
+    assert "Behind an output token: how much it depends on the context, from" in plain
+
+
+def test_a_terminal_without_unicode_shows_it_too(monkeypatch):
+    """An old console must not end a long run with an encoding error."""
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    example(output_current_tokens=("▁la", "▁réglé", "你")).show()
+
+    assert b"r?gl???" in raw.getvalue()
 
 
 def test_a_result_in_which_nothing_depends_on_the_context_says_so():

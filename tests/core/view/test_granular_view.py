@@ -97,9 +97,9 @@ def test_a_terminal_goes_through_one_axis():
 
     assert [panel.split(" ─")[0] for panel in panels] == [f"layer {i} (head: mean over 2)" for i in range(3)]
     assert [line.split()[1] for line in picture.splitlines() if line.startswith("a ")][-3:] == [
-        "6.00",
-        "7.00",
-        "8.00",
+        "*6.00",
+        "*7.00",
+        "*8.00",
     ]
 
 

@@ -106,7 +106,7 @@ def test_the_page_says_what_it_shows():
         "Explains": "probability",
     }
     assert "n_steps = 50" in root.one("dl", "details").text
-    assert "Scores above zero (red) raised probability" in root.one("div", "legend").text
+    assert "Scores above zero (red) raised the probability" in root.one("div", "legend").text
 
 
 def test_hostile_tokens_are_text():

@@ -11,8 +11,18 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
-from support.view_examples import HOSTILE, chat, decoder_only, hostile, nothing, output, translation
+from support.view_examples import (
+    HOSTILE,
+    before_steps,
+    chat,
+    decoder_only,
+    hostile,
+    nothing,
+    output,
+    translation,
+)
 
+from inseq_core.data.scores import ScoreMeaning
 from inseq_core.data.token import Segment
 from inseq_core.view import show_attributions
 from inseq_core.view.viewers import TerminalViewer
@@ -34,8 +44,8 @@ def test_a_table_has_inputs_in_rows_and_steps_in_columns():
     """The numbers are those of the result, in their cells, with step scores below."""
     picture = drawn(translation())
 
-    assert line_of(picture, "·her").split()[:2] == ["·her", "0.61"]
-    assert line_of(picture, "·developer").split()[:3] == ["·developer", "-0.25", "0.48"]
+    assert line_of(picture, "·her").split()[:2] == ["·her", "*0.61"]
+    assert line_of(picture, "·developer").split()[:3] == ["·developer", "-0.25", "*0.48"]
     assert line_of(picture, "probability").split()[1] == "0.500"
     assert line_of(picture, "perplexity").split()[-1] == "52345"
     order = [picture.index(word) for word in ("\nSource", "\nTarget prefix", "\nprobability", "\nperplexity")]
@@ -49,7 +59,7 @@ def test_the_picture_says_what_it_shows():
     assert "model demo-en-fr   method integrated_gradients   explains probability" in picture
     assert "The developer argued because her idea" in picture
     assert "La développeuse s'est" in picture
-    assert "above zero (red) raised probability" in " ".join(picture.split())
+    assert "above zero raised the probability" in " ".join(picture.split())
 
 
 def test_unsigned_scores_claim_no_direction():
@@ -136,7 +146,84 @@ def test_colours_are_there_only_when_asked_for():
 
     assert "\x1b" not in plain
     assert "\x1b[" in colored
-    assert [w for w in ESCAPE.sub("", colored).split()] == plain.split()
+    assert line_of(ESCAPE.sub("", colored), "·her").split() == line_of(plain, "·her").replace("*", "").split()
+
+
+def words(picture: str) -> str:
+    """The words of a picture, as one line."""
+    return " ".join(ESCAPE.sub("", picture).split())
+
+
+def test_without_colours_nothing_speaks_of_them():
+    """A bar of blanks, and a colour that is not there, would make a reader look for what is missing."""
+    colored, plain = drawn(translation(), color=True), drawn(translation())
+
+    assert "(red)" in words(colored) and "(blue)" in words(colored)
+    assert not re.search(r"\b(red|blue|violet)\b", words(plain))
+    assert "Scores run from -0.25 to 0.61. *: the largest of a step." in words(plain)
+    assert not any(re.fullmatch(r"-?0\.61 .* 0\.61 *", line) for line in plain.splitlines())
+
+
+def test_without_colours_a_star_marks_the_largest_score_of_each_step():
+    """Bold is gone in a pipe, and the largest of forty numbers is not seen by itself."""
+    scores = np.array(
+        [[0.5, -0.2, 0.0], [-0.7, 0.1, 0.0], [0.1, 0.1, 0.0], [0.0, np.nan, 0.0], [0.0, 0.1, 0]]
+    )
+    text = attrs.evolve(decoder_only("abcde", 2), target_attributions=before_steps(scores, 2))
+    rows = [line_of(drawn(text), label).split() for label in "abcd"]
+
+    assert [[cell for cell in row if "*" in cell] for row in rows] == [["*-0.20"], ["*-0.70"], [], []]
+    assert "*" not in drawn(text, color=True)
+
+
+@pytest.mark.parametrize(("score", "said"), [(0.0, "All scores are zero."), (np.nan, "No scores.")])
+@pytest.mark.parametrize("color", [True, False])
+def test_scores_that_say_nothing_have_no_legend(score: float, said: str, color: bool):
+    """A bar from zero to zero explains colours that no score can have."""
+    text = decoder_only("abcd", 2, meaning=ScoreMeaning(signed=True))
+    scores = before_steps(np.full((4, 2), score), 2)
+    picture = drawn(attrs.evolve(text, target_attributions=scores), color=color)
+
+    assert said in words(picture)
+    assert not re.search(r"\bred\b|raised|run from|\*|▄", words(picture))
+    assert not re.search(r"\x1b\[[0-9;]*48;2;", picture)
+
+
+def test_blocks_of_columns_are_about_equally_wide():
+    """One column alone in a last block repeats every row for it."""
+    text = decoder_only([f"{i}" for i in range(100, 130)], 10)
+    for width in range(40, 110):
+        spans = [
+            (int(a), int(b)) for a, b in re.findall(r"steps (\d+) to (\d+) of", drawn(text, width=width))
+        ]
+        sizes = [end - start + 1 for start, end in spans]
+
+        assert sum(sizes) == 20 * bool(sizes)
+        assert not sizes or max(sizes) - min(sizes) < len(sizes)
+
+
+def test_a_block_of_one_column_is_one_step():
+    """ "steps 2 to 2" is what a program says."""
+    picture = drawn(decoder_only("abcd", 1), width=12)
+
+    assert [line for line in picture.splitlines() if line.startswith("step") and "of 3" in line] == [
+        f"step {k} of 3" for k in (1, 2, 3)
+    ]
+
+
+def test_the_whole_translation_is_shown_and_its_attributed_part_is_bold():
+    """The end of a sentence alone reads like a translation that has lost its beginning."""
+    part = attrs.evolve(
+        translation(),
+        source_attributions=np.array(translation().source_attributions)[:, 1:3],
+        target_attributions=None,
+        step_scores={},
+        attr_pos_start=2,
+        attr_pos_end=4,
+    )
+
+    assert line_of(drawn(part), "to ").split(maxsplit=1)[1] == "La développeuse s'est"
+    assert "La\x1b[1m développeuse\x1b[0m s'est" in drawn(part, color=True)
 
 
 def test_weak_scores_have_no_block_where_the_background_is_unknown(monkeypatch: pytest.MonkeyPatch):
@@ -183,12 +270,28 @@ def test_a_terminal_without_unicode_gets_question_marks(monkeypatch: pytest.Monk
     assert b"0.20" in raw.getvalue() and b"?" in raw.getvalue()
 
 
+def test_a_terminal_without_unicode_keeps_its_columns(monkeypatch: pytest.MonkeyPatch):
+    """Characters two cells wide become two question marks, or every number behind them moves."""
+    raw = io.BytesIO()
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    show_attributions(decoder_only(["你好", "ab", "é", "x", "b", "c"], 4))
+    rows = [
+        line
+        for line in map(str.rstrip, raw.getvalue().decode("ascii").splitlines())
+        if line.endswith(("0.10", "0.20", "0.30", "0.40", "0.50"))
+    ]
+
+    assert len(rows) == 5 and len({len(row) for row in rows}) == 1
+    assert rows[0].startswith("???? ")
+
+
 def test_several_texts_share_one_scale_and_are_numbered():
     """Equal colours mean equal scores, wherever they stand."""
     picture = drawn(translation(), chat(), nothing())
 
     assert [f"{i} of 3" in picture for i in (1, 2, 3)] == [True] * 3
-    assert " ".join(picture.split()).count("raised probability") == 1
+    assert " ".join(picture.split()).count("raised the probability") == 1
     assert "No step was attributed." in picture
 
 

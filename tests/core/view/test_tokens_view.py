@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 import numpy as np
 import pytest
 from support.markup import Node, tree
-from support.view_examples import chat, decoder_only, granular, hostile, nothing, output, translation
+from support.view_examples import (
+    before_steps,
+    chat,
+    decoder_only,
+    granular,
+    hostile,
+    nothing,
+    output,
+    translation,
+)
 
 from inseq_core.errors import InvalidArgumentError, UnknownNameError
 from inseq_core.view import show_token_attributions
+from inseq_core.view.plan import planned_tokens
 from inseq_core.view.viewers import HtmlTokensViewer, TerminalTokensViewer
+
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def steps_of(root: Node) -> list[Node]:
@@ -181,14 +195,141 @@ def test_wrapping_after_nothing_is_refused():
         show_token_attributions(chat(), wrap_after=0)
 
 
+def terminal(*texts: object, width: int = 100, **options: object) -> str:
+    """The picture of some texts in a terminal."""
+    return TerminalTokensViewer(width=width, **options).render(output(*texts))  # type: ignore[arg-type]
+
+
+def plain_words(picture: str) -> str:
+    """The words of a picture without escape codes, as one line."""
+    return " ".join(ESCAPE.sub("", picture).split())
+
+
+def long_text(n_tokens: int, first: int):
+    """Scores between 1 and 2 for every input: all of them matter."""
+    scores = np.repeat(np.linspace(1, 2, n_tokens)[:, None], n_tokens - first, axis=1)
+    tokens = [f"Ġw{i}" for i in range(n_tokens)]
+    return attrs.evolve(decoder_only(tokens, first), target_attributions=before_steps(scores, first))
+
+
 def test_a_terminal_shows_a_paragraph_a_step():
-    """The attributed token and its score on the left, the text on the right."""
-    picture = TerminalTokensViewer(highlight="probability", width=100).render(output(translation()))
+    """The attributed token and its score on the left, the text on the right, an empty line behind."""
+    picture = ESCAPE.sub("", terminal(translation(), highlight="probability", color=True))
     lines = [line.strip() for line in picture.splitlines()]
 
-    assert "La  The developer argued because her idea</s>" in lines
-    assert "0.500  <pad>" in lines
+    first = lines.index("La  The developer argued because her idea</s>")
+    assert lines[first + 1 : first + 3] == ["0.500  <pad>", ""]
     assert any(line.endswith("probability of the step") for line in lines)
+
+
+def test_an_empty_line_follows_every_step():
+    """Otherwise the second line of a step cannot be told from the first one of the next."""
+    lines = [line.strip() for line in terminal(translation()).splitlines()]
+    starts = [i for i, line in enumerate(lines) if "argued" in line]
+
+    assert len(starts) == 7
+    assert all(lines[i + 2] == "" for i in starts)
+
+
+def test_no_input_of_a_long_text_loses_its_score():
+    """A token without colour says that it did not matter; of 200 that all did, every one is coloured."""
+    (steps,) = planned_tokens(output(long_text(300, 150)), on_page=False).texts
+    (on_page,) = planned_tokens(output(long_text(300, 150))).texts
+
+    for shown in (steps, on_page):
+        assert all(token.score >= 1 and token.level for line in shown[-1].lines for token in line)
+    assert len(steps) == 100 and len(on_page) == 150
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "said"),
+    [
+        (102, "Left out: the last 2 steps of 102."),
+        (101, "Left out: the last step of 101."),
+        (100, ""),
+    ],
+)
+def test_steps_that_are_left_out_are_counted(n_steps: int, said: str):
+    """A silent cut would look like the whole."""
+    text = long_text(n_steps + 5, 5)
+
+    assert planned_tokens(output(text), on_page=False).left_out == (said,)
+    assert said in plain_words(terminal(text))
+    assert ("Left out" in plain_words(terminal(text))) is bool(said)
+
+
+def test_a_page_of_a_very_long_text_has_fewer_steps():
+    """Every step has the whole text before it: 1000 steps of 1000 tokens would be a million words."""
+    text = long_text(2500, 1500)
+    (said,) = planned_tokens(output(text)).left_out
+
+    assert said == "Left out: the last 940 steps of 1000."
+
+
+def test_without_colours_the_strongest_scores_are_written_into_the_text():
+    """In a pipe, a text of which only the colours have gone says nothing at all."""
+    picture = terminal(translation())
+
+    assert "The [developer -0.25] argued because [her 0.61] idea[</s> 0.02]" in picture
+    assert "In brackets: the 3 largest scores of each step." in plain_words(picture)
+    assert "raised the probability" in plain_words(picture)
+    assert not any(word in plain_words(picture) for word in ("Red", "blue", "violet"))
+
+
+def test_tiny_scores_are_written_with_their_factor():
+    """2.35 that is 2.35×10⁻⁷ is a lie of seven orders of magnitude."""
+    text = decoder_only("abc", 2)
+    tiny = attrs.evolve(text, target_attributions=np.array(text.target_attributions) * 1e-8)
+
+    assert "[a 1.00][b 2.00]" in terminal(tiny)
+    assert "the 3 largest scores of each step, ×10⁻⁹." in plain_words(terminal(tiny))
+
+
+def test_a_missing_score_is_not_a_weak_one():
+    """What has no score is marked, and what the mark says stands below; without such a token nothing does."""
+    text = decoder_only("abcd", 3)
+    scores = np.array(text.target_attributions)
+    scores[1, 0] = np.nan
+    missing = attrs.evolve(text, target_attributions=scores)
+
+    assert "Underlined: the method gave no score." in plain_words(terminal(missing, color=True))
+    assert re.search(r"\x1b\[4mb", terminal(missing, color=True))
+    assert "[b n/a]" in terminal(missing)
+    assert "n/a: the method gave no score." in plain_words(terminal(missing))
+    for color in (True, False):
+        assert "gave no score" not in plain_words(terminal(text, color=color))
+
+
+def test_tokens_that_were_not_attributed_have_no_missing_score():
+    """Step scores alone have a text, and nothing in it was to be scored."""
+    alone = attrs.evolve(translation(), source_attributions=None, target_attributions=None)
+    (steps,) = planned_tokens(output(alone)).texts
+
+    assert not any(token.is_missing for step in steps for line in step.lines for token in line)
+
+
+def test_a_text_is_not_explained_in_the_words_of_a_table():
+    """There are no columns, and no numbers above or below zero to look at."""
+    picture = plain_words(terminal(translation(), color=True))
+
+    assert "Each paragraph explains the token on its left" in picture
+    assert "Red tokens raised the probability, blue tokens lowered it." in picture
+    assert "column" not in picture
+    assert "The stronger the violet" in plain_words(terminal(chat(), color=True))
+
+
+@pytest.mark.parametrize(("score", "said"), [(0.0, "All scores are zero."), (np.nan, "No scores.")])
+def test_a_text_whose_scores_say_nothing_has_no_legend(score: float, said: str):
+    """A bar from zero to zero explains colours that no score can have."""
+    scores = before_steps(np.full((4, 2), score), 2)
+    text = attrs.evolve(decoder_only("abcd", 2), target_attributions=scores)
+    plan = planned_tokens(output(text))
+
+    assert plan.base.is_blank and said in plan.base.reading
+    for color in (True, False):
+        picture = plain_words(terminal(text, color=color))
+        assert said in picture
+        assert not any(word in picture for word in ("▄", "violet", "brackets", "mattered"))
 
 
 def test_hostile_tokens_do_nothing_here_either():

@@ -7,12 +7,12 @@ on colours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -24,7 +24,7 @@ from inseq_core.view.numbers import compact, number_format
 from inseq_core.view.plan import Look
 from inseq_core.view.readable import ShownToken, shown_tokens, visible
 from inseq_core.view.show import is_notebook
-from inseq_core.view.terminal import TerminalStyle, color_bar, console_for, title
+from inseq_core.view.terminal import Picture, TerminalStyle, color_bars, print_picture, title
 
 _SIDES = (("input", "Input context"), ("output", "Output context"))
 _DETAILS = (
@@ -126,18 +126,26 @@ class _Picture:
         return f"No token reaches the threshold of {compact(self.output.cti_threshold)}."
 
     def reading(self, marked: str) -> tuple[str, ...]:
-        """How to read the picture, in which what stands out is ``marked``."""
-        out = self.output
-        lines = [
-            f"Green: how much a token depends on the context; {marked} from {compact(out.cti_threshold)} on, "
-            "and for these tokens the context follows."
-        ]
-        if self.attribution.signed:
-            lines.append("In the context, red raised what is explained, blue lowered it.")
-        else:
-            lines.append("In the context, violet: how much it mattered.")
-        lines.append(f"There, {marked}: contextual cues.")
-        return tuple(lines)
+        """How to read the picture.
+
+        Args:
+            marked: how what stands out is drawn; "" where there are no colours and it has its score alone.
+        """
+        threshold, signed = compact(self.output.cti_threshold), self.attribution.signed
+        if not marked:
+            effect = "above zero it raised what is explained, below zero it lowered it"
+            return (
+                f"Behind an output token: how much it depends on the context, from {threshold} on; for these "
+                "tokens the context follows.",
+                f"Behind a contextual cue: {effect if signed else 'how much it mattered'}.",
+            )
+        did = "red raised what is explained, blue lowered it" if signed else "violet: how much it mattered"
+        return (
+            f"Green: how much a token depends on the context; {marked} from {threshold} on, and for these "
+            "tokens the context follows.",
+            f"In the context, {did}.",
+            f"There, {marked}: contextual cues.",
+        )
 
 
 def _drawn(
@@ -166,33 +174,39 @@ def show(output: AttributeContextOutput, *, display: bool, return_html: bool) ->
 
         show_in_notebook(HTML(page(output, whole=False)))
     elif display:
-        console_for().print(drawing(output))
+        print_picture(drawing(output))
     return page(output) if return_html else None
 
 
 def drawing(output: AttributeContextOutput) -> RenderableType:
     """The result for a terminal."""
-    picture = _Picture.of(output)
-    by_cti = _style(picture.sensitivity, (GREEN, BROWN))
-    by_cci = _style(picture.attribution, None)
+    return Picture(lambda _, has_color: _parts(_Picture.of(output), has_color))
+
+
+def _parts(picture: _Picture, has_color: bool) -> Iterator[RenderableType]:
+    records = picture.output.cci_scores
+    by_cti = _style(picture.sensitivity, (GREEN, BROWN), has_color)
+    by_cci = _style(picture.attribution, None, has_color)
     texts = Table.grid(padding=(0, 2, 0, 0))
     for name, text in picture.given():
         shown = _line(picture.current(), by_cti) if name == "Output" else Text(text)
         texts.add_row(Text(name, "dim"), shown)
-    parts: list[RenderableType] = [*title(picture.heading()), Text(), texts, Text()]
-    for number, cci in enumerate(output.cci_scores, start=1):
-        parts += [_record_title(number, cci, by_cti, picture), _record(picture, cci, by_cti, by_cci), Text()]
-    if not output.cci_scores:
-        parts += [Text(picture.nothing(), "dim italic"), Text()]
-    else:
-        parts.append(color_bar(by_cci))
-    parts.append(Text(" ".join(picture.reading("underlined")), "dim"))
-    return Group(*parts)
+    yield from (*title(picture.heading()), Text(), texts, Text())
+    for number, cci in enumerate(records, start=1):
+        yield _record_title(number, cci, by_cti, picture)
+        yield from (_record(picture, cci, by_cti, by_cci), Text())
+    if not records:
+        yield from (Text(picture.nothing(), "dim italic"), Text())
+    if has_color:
+        bars = [("Context sensitivity", by_cti), ("Attribution", by_cci)]
+        yield from color_bars(bars[: 1 + bool(records)] if any(picture.output.cti_scores) else [])
+    yield Text(" ".join(picture.reading("underlined" if has_color else "")), "dim")
 
 
-def _style(scale: ColorScale, hues: tuple[float, float] | None) -> TerminalStyle:
+def _style(scale: ColorScale, hues: tuple[float, float] | None, has_color: bool = True) -> TerminalStyle:
     ends = [np.array([scale.low, scale.high])]
-    return TerminalStyle.of(Look(colors=scale, numbers=number_format(ends), decimals=0), hues=hues)
+    look = Look(colors=scale, numbers=number_format(ends), decimals=0)
+    return TerminalStyle.of(look, hues=hues, has_color=has_color)
 
 
 def _record_title(number: int, cci: CCIOutput, style: TerminalStyle, picture: _Picture) -> Text:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import numpy as np
 
 from inseq_core.view.colors import ColorScale
 from inseq_core.view.readable import visible
-from inseq_core.view.table import ScoreTable
+from inseq_core.view.table import ScoreTable, is_blank
 
 _FACTS = (
     ("model_name", "Model"),
@@ -41,6 +41,15 @@ _DETAILS = (
 _NOTES = ("features", "removal")
 _INSIDE = "the model's state at the step"
 
+MISSING = "n/a"
+"""What stands where the method gave no score."""
+
+View = Literal["table", "tokens"]
+_PLACES: Mapping[View, str] = {
+    "table": "column explains one generated token",
+    "tokens": "paragraph explains the token on its left",
+}
+
 
 @attrs.frozen(kw_only=True)
 class Heading:
@@ -70,7 +79,7 @@ def heading(info: Mapping[str, Any] | None) -> Heading:
     return Heading(
         facts=_named(info, _FACTS),
         details=details,
-        explains=visible(str(name)).replace("_", " ") if name else "the score of the step",
+        explains=f"the {visible(str(name)).replace('_', ' ')}" if name else "the score of the step",
     )
 
 
@@ -92,19 +101,39 @@ def _written(value: Any) -> str:
     return text if len(text) <= 300 else text[:299] + "…"
 
 
-def reading(tables: Sequence[ScoreTable], scales: Iterable[ColorScale], explains: str) -> tuple[str, ...]:
-    """How to read the numbers, one statement each, true also where there are no colours."""
+def reading(
+    tables: Sequence[ScoreTable],
+    scales: Iterable[ColorScale],
+    explains: str,
+    *,
+    view: View = "table",
+    has_color: bool = True,
+) -> tuple[str, ...]:
+    """How to read the scores, one statement each.
+
+    Args:
+        view: "table" has numbers in columns, "tokens" has colours in the text.
+        has_color: whether there are colours; without, a text has its scores written into it.
+    """
     if tables and not any(table.groups for table in tables):
         return ("Step scores only: no input was attributed.",)
-    kinds = {scale.signed for scale in scales}
-    lines = ["Each column explains one generated token by the inputs before it."]
-    if True in kinds:
-        lines.append(f"Scores above zero (red) raised {explains}, scores below zero (blue) lowered it.")
-    if False in kinds:
-        lines.append(
-            f"The larger a score (violet), the more the input mattered for {explains}; in which direction is"
-            " not known."
-        )
+    lines = [f"Each {_PLACES[view]} by the inputs before it."]
+    if is_blank(tables):
+        zero = any(bool((array == 0).any()) for table in tables for array in table.arrays)
+        lines.append("All scores are zero." if zero else "No scores.")
+    else:
+        lines += _meaning(tables, {scale.signed for scale in scales}, explains, view, has_color)
+    if any(table.has_missing_scores for table in tables):
+        mark = "Underlined" if view == "tokens" and has_color else MISSING
+        lines.append(f"{mark}: the method gave no score.")
+    return tuple(lines)
+
+
+def _meaning(
+    tables: Sequence[ScoreTable], kinds: set[bool], explains: str, view: View, has_color: bool
+) -> list[str]:
+    """What a score says, for scores that are ``kinds`` of signed."""
+    lines = [_direction(is_signed, explains, view, has_color) for is_signed in sorted(kinds, reverse=True)]
     if tables and all(table.meaning.normalized or _sums_to_one(table) for table in tables):
         lines.append("The absolute scores of a step sum to 1.")
     elif tables and all(table.meaning.complete for table in tables):
@@ -116,9 +145,20 @@ def reading(tables: Sequence[ScoreTable], scales: Iterable[ColorScale], explains
         for kind, is_spread in sorted({(table.feature_kind, table.is_spread) for table in tables})
         if kind != "token"
     ]
-    if any(table.has_missing_scores for table in tables):
-        lines.append("n/a: the method gave no score.")
-    return tuple(lines)
+    return lines
+
+
+def _direction(is_signed: bool, explains: str, view: View, has_color: bool) -> str:
+    """What it means that a score is large, or below zero."""
+    colored_text = view == "tokens" and has_color
+    if is_signed and colored_text:
+        return f"Red tokens raised {explains}, blue tokens lowered it."
+    if is_signed:
+        above, below = (" (red)", " (blue)") if has_color else ("", "")
+        return f"Scores above zero{above} raised {explains}, scores below zero{below} lowered it."
+    larger = "The stronger the violet" if colored_text else "The larger a score" + " (violet)" * has_color
+    what = "the token" if view == "tokens" else "the input"
+    return f"{larger}, the more {what} mattered for {explains}; in which direction is not known."
 
 
 def _sums_to_one(table: ScoreTable) -> bool:

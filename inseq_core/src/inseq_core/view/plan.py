@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput
 from inseq_core.data.output import FeatureAttributionOutput
@@ -14,9 +15,9 @@ from inseq_core.data.scores import ScoreArray
 from inseq_core.errors import InvalidArgumentError, invalid
 from inseq_core.view.colors import ColorScale, color_scale
 from inseq_core.view.granular import BrowsedAxis, Choice, Dim, Span, axis_number, check_size, with_all
-from inseq_core.view.heading import Heading, heading, reading
+from inseq_core.view.heading import Heading, View, heading, reading
 from inseq_core.view.numbers import NumberFormat, exact_decimals, number_format
-from inseq_core.view.table import ScoreTable, score_table
+from inseq_core.view.table import ScoreTable, is_blank, score_table
 from inseq_core.view.tokens import StepText, WrapAfter, check_wrap, highlight_scale, step_texts
 
 _TERMINAL_SIZE = 100
@@ -39,11 +40,13 @@ class Look:
 
     Attributes:
         decimals: those of an exact score.
+        ends: the lowest and the highest finite score, which the colours need not reach; None if unknown.
     """
 
     colors: ColorScale
     numbers: NumberFormat
     decimals: int
+    ends: tuple[float, float] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +75,8 @@ class TablePlan:
     Attributes:
         looks: which axes are reduced -> how those slices look; single entries of an axis and *all* of it
             may differ by orders of magnitude.
+        reading: how to read it, one statement each.
+        view: what it is drawn as.
         shown_axis: the axis that a terminal goes through.
     """
 
@@ -79,6 +84,7 @@ class TablePlan:
     looks: Mapping[Reduced, Look]
     heading: Heading
     reading: tuple[str, ...]
+    view: View = "table"
     shown_axis: int = 0
 
     @property
@@ -91,6 +97,17 @@ class TablePlan:
         """Whether there are axes to leaf through."""
         return any(text.axes for text in self.texts)
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether no score differs from zero: then there are no colours to explain."""
+        return is_blank(self.tables)
+
+    @property
+    def plain_reading(self) -> tuple[str, ...]:
+        """``reading`` for a picture without colours."""
+        scales = [look.colors for look in self.looks.values()]
+        return reading(self.tables, scales, self.heading.explains, view=self.view, has_color=False)
+
 
 @attrs.frozen(kw_only=True)
 class TokensPlan:
@@ -98,10 +115,12 @@ class TokensPlan:
 
     Attributes:
         highlight, highlights: the step score that colours the attributed tokens, and its scale.
+        left_out: for each text, what of it is not shown, as a sentence; "" for nothing.
     """
 
     base: TablePlan
     texts: tuple[tuple[StepText, ...], ...]
+    left_out: tuple[str, ...]
     highlight: str | None = None
     highlights: ColorScale | None = None
 
@@ -158,6 +177,8 @@ def planned_tokens(
 ) -> TokensPlan:
     """Texts with coloured tokens, step by step.
 
+    The text before a step is shown whole: of long texts, only the first steps are.
+
     Raises:
         InvalidArgumentError: scores with trailing axes that are not aggregated.
         UnknownNameError: no step score ``highlight``.
@@ -176,14 +197,28 @@ def planned_tokens(
     ):
         raise invalid("replace_char", replace, "a dict of strings to replace, such as {'▁': ' '}")
     room = _Room(on_page=on_page, n_texts=len(sequences))
-    base = _table_plan([_table(s, None, room, replace) for s in sequences], info, min_val, max_val)
+    tables = [score_table(s, max_steps=room.texts(s), replace=replace) for s in sequences]
+    base = _table_plan(tables, info, min_val, max_val, view="tokens")
     highlights = None if highlight is None else highlight_scale(base.tables, highlight)
     colors = base.looks[()].colors
     texts = tuple(
         step_texts(table, colors, wrap_after=wrap_after, highlight=highlight, highlights=highlights)
         for table in base.tables
     )
-    return TokensPlan(base=base, texts=texts, highlight=highlight, highlights=highlights)
+    return TokensPlan(
+        base=base,
+        texts=texts,
+        left_out=tuple(map(_hidden_steps, base.tables)),
+        highlight=highlight,
+        highlights=highlights,
+    )
+
+
+def _hidden_steps(table: ScoreTable) -> str:
+    hidden = table.hidden_steps
+    if not hidden:
+        return ""
+    return f"Left out: the last {f'{hidden} steps' if hidden > 1 else 'step'} of {len(table.steps) + hidden}."
 
 
 def _opened(
@@ -205,7 +240,11 @@ def _opened(
 
 
 def _table_plan(
-    tables: Sequence[ScoreTable], info: Info, min_val: float | None, max_val: float | None
+    tables: Sequence[ScoreTable],
+    info: Info,
+    min_val: float | None,
+    max_val: float | None,
+    view: View = "table",
 ) -> TablePlan:
     arrays = [array for table in tables for array in table.arrays]
     colors = color_scale(arrays, signed=_is_signed(tables), min_val=min_val, max_val=max_val)
@@ -214,7 +253,8 @@ def _table_plan(
         texts=tuple(PlannedText(table=table) for table in tables),
         looks={(): _look(arrays, colors)},
         heading=words,
-        reading=reading(tables, [colors], words.explains),
+        reading=reading(tables, [colors], words.explains, view=view),
+        view=view,
     )
 
 
@@ -269,23 +309,35 @@ class _Room:
         """Inputs and steps."""
         if not self.on_page:
             return _TERMINAL_SIZE, _TERMINAL_SIZE
-        cells = min(_PAGE_CELLS, _PAGE_CELLS_OF_ALL // max(1, self.n_texts))
-        steps = min(_PAGE_STEPS, max(_TERMINAL_SIZE // 2, cells // _TERMINAL_SIZE))
-        return max(_TERMINAL_SIZE // 2, cells // max(1, min(sequence.n_steps, steps))), steps
+        steps = min(_PAGE_STEPS, max(_TERMINAL_SIZE // 2, self._cells // _TERMINAL_SIZE))
+        return max(_TERMINAL_SIZE // 2, self._cells // max(1, min(sequence.n_steps, steps))), steps
+
+    def texts(self, sequence: FeatureAttributionSequenceOutput) -> int:
+        """Steps whose whole text before them is shown."""
+        _, steps = self.size(sequence)
+        inputs = len(sequence.source) + sequence.attr_pos_end
+        return max(_TERMINAL_SIZE // 2, min(steps, self._cells // max(1, inputs)))
+
+    @property
+    def _cells(self) -> int:
+        return min(_PAGE_CELLS, _PAGE_CELLS_OF_ALL // max(1, self.n_texts))
 
 
-def _table(
-    sequence: FeatureAttributionSequenceOutput,
-    max_show_size: int | None,
-    room: _Room,
-    replace: Mapping[str, str] | None = None,
-) -> ScoreTable:
+def _table(sequence: FeatureAttributionSequenceOutput, max_show_size: int | None, room: _Room) -> ScoreTable:
     inputs, steps = (max_show_size, max_show_size) if max_show_size else room.size(sequence)
-    return score_table(sequence, max_inputs=inputs, max_steps=steps, replace=replace)
+    return score_table(sequence, max_inputs=inputs, max_steps=steps)
 
 
 def _look(arrays: Sequence[ScoreArray], colors: ColorScale) -> Look:
-    return Look(colors=colors, numbers=number_format(arrays), decimals=exact_decimals(arrays))
+    finite = [array[np.isfinite(array)] for array in arrays]
+    lowest = min((float(a.min()) for a in finite if a.size), default=0.0)
+    highest = max((float(a.max()) for a in finite if a.size), default=0.0)
+    return Look(
+        colors=colors,
+        numbers=number_format(arrays),
+        decimals=exact_decimals(arrays),
+        ends=(lowest, highest),
+    )
 
 
 def _is_signed(tables: Sequence[ScoreTable]) -> bool:

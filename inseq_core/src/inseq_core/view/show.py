@@ -258,14 +258,7 @@ def _presented(
 
 
 def _print(plan: TablePlan | TokensPlan) -> None:
-    from inseq_core.view.terminal import console_for, draw
+    from inseq_core.view.terminal import draw, print_picture
     from inseq_core.view.terminal_tokens import draw_tokens
 
-    console = console_for()
-    picture = draw_tokens(plan) if isinstance(plan, TokensPlan) else draw(plan, console.width)
-    if console.encoding.startswith("utf"):
-        console.print(picture)
-        return
-    with console.capture() as captured:
-        console.print(picture)
-    console.file.write(captured.get().encode(console.encoding, "replace").decode(console.encoding))
+    print_picture(draw_tokens(plan) if isinstance(plan, TokensPlan) else draw(plan))

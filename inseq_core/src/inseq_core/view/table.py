@@ -148,6 +148,11 @@ def missing(group: RowGroup) -> NDArray[np.bool_]:
     return np.asarray(unscored & ~group.absent)
 
 
+def is_blank(tables: Iterable[ScoreTable]) -> bool:
+    """Whether no score of any table differs from zero."""
+    return not any(np.nan_to_num(array).any() for table in tables for array in table.arrays)
+
+
 def score_table(
     attribution: FeatureAttributionSequenceOutput,
     *,

@@ -1,20 +1,21 @@
 """Attributions in a terminal: a table of coloured numbers, folded to its width.
 
 Colours are backgrounds with a text colour chosen for them, so they can be read on dark and on light
-terminals. Without colours (``NO_COLOR``, a pipe, a file) the numbers say the same, and the strongest of
-each step is bold where it can be.
+terminals. Without colours (``NO_COLOR``, a pipe, a file) the numbers say the same, and a star marks the
+largest of each step. A picture asks the console that it is drawn on which of the two it is, and how wide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO
 
 import attrs
 import numpy as np
 from rich.box import Box
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.rule import Rule
 from rich.style import Style
 from rich.table import Table
@@ -24,16 +25,17 @@ from inseq_core.data.scores import ScoreArray
 from inseq_core.view.colors import LEVELS, Palette, css, terminal_palette, text_color
 from inseq_core.view.colors import hues as hues_of
 from inseq_core.view.granular import panels
-from inseq_core.view.heading import Heading
+from inseq_core.view.heading import MISSING, Heading
 from inseq_core.view.numbers import compact
 from inseq_core.view.plan import Look, TablePlan
 from inseq_core.view.readable import ShownToken, is_right_to_left, running_text
 from inseq_core.view.table import RowGroup, ScoreTable, missing
 
-MISSING = "n/a"
 _HEADER_WIDTH = 8
 _HEADER_LINES = 3
 _TEXT_LENGTH = 400
+_STAR = "*"
+"""Marks the largest score of a step where there are no colours."""
 _LEFT_TO_RIGHT = "\u200e"
 
 _BOX = Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")
@@ -42,20 +44,29 @@ _BOX = Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")
 
 @attrs.frozen(kw_only=True)
 class TerminalStyle:
-    """How scores are drawn: their colours and digits, and on which background."""
+    """How scores are drawn: their colours and digits, and on which background.
+
+    Attributes:
+        hues: of scores above and below zero.
+        has_color: whether colours are drawn at all.
+    """
 
     look: Look
     palette: Palette
     hues: tuple[float, float]
+    has_color: bool = True
 
     @classmethod
-    def of(cls, look: Look, *, hues: tuple[float, float] | None = None) -> TerminalStyle:
-        """A look on the background of this terminal; ``hues`` of scores above and below zero."""
-        return cls(look=look, palette=terminal_palette(), hues=hues or hues_of(look.colors))
+    def of(
+        cls, look: Look, *, hues: tuple[float, float] | None = None, has_color: bool = True
+    ) -> TerminalStyle:
+        """A look on the background of this terminal."""
+        hues = hues or hues_of(look.colors)
+        return cls(look=look, palette=terminal_palette(), hues=hues, has_color=has_color)
 
     def of_level(self, level: int) -> Style:
         """Background and text colour of a level; on some palettes the weakest have a text colour only."""
-        if not level:
+        if not level or not self.has_color:
             return Style.null()
         shade = self.palette.shade(abs(level), hue=self.hues[0] if level > 0 else self.hues[1])
         if abs(level) < self.palette.first:
@@ -63,42 +74,86 @@ class TerminalStyle:
         return Style(color=css(text_color(shade)), bgcolor=css(shade))
 
 
-def draw(plan: TablePlan, width: int) -> RenderableType:
+@attrs.frozen
+class Picture:
+    """Something to print, which is told the console's width and whether it has colours."""
+
+    parts: Callable[[int, bool], Iterable[RenderableType]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        has_color = console.color_system is not None and not console.no_color
+        yield from self.parts(options.max_width, has_color)
+
+
+def draw(plan: TablePlan, width: int | None = None) -> RenderableType:
     """Every text's table, one below the other, and how to read them.
 
     Of scores with trailing axes, one table for each entry of one axis, the others reduced.
+
+    Args:
+        width: cells of a line; None asks the console.
     """
+    return Picture(lambda console_width, has_color: _parts(plan, width or console_width, has_color))
+
+
+def _parts(plan: TablePlan, width: int, has_color: bool) -> Iterator[RenderableType]:
     reduced = tuple(a != plan.shown_axis for a in range(len(plan.texts[0].axes)))
-    style = TerminalStyle.of(plan.looks[reduced])
-    parts: list[RenderableType] = [*title(plan.heading)]
+    style = TerminalStyle.of(plan.looks[reduced], has_color=has_color)
+    yield from title(plan.heading)
     for number, text in enumerate(plan.texts, start=1):
-        parts.append(_text_title(text.table, number, len(plan.texts)))
+        yield _text_title(text.table, number, len(plan.texts))
         if not text.axes:
-            parts += [*_folded(text.table, style, width), Text()]
+            yield from (*_folded(text.table, style, width), Text())
             continue
         for name, table in panels(text.table, text.axes, plan.shown_axis):
-            parts += [Rule(name, style="dim", align="left"), *_folded(table, style, width), Text()]
+            yield from (Rule(name, style="dim", align="left"), *_folded(table, style, width), Text())
         axis = text.axes[plan.shown_axis]
         if len(axis.entries) < axis.size:
             note = f"The {len(axis.entries)} of {axis.size} entries of {axis.name} with the largest scores."
-            parts += [Text(note, style="dim italic"), Text()]
-    parts.append(legend(plan, style))
-    return Group(*parts)
+            yield from (Text(note, style="dim italic"), Text())
+    words = () if has_color or plan.is_blank else (*_range(style.look), f"{_STAR}: the largest of a step.")
+    yield from legend(plan, style, words=words)
 
 
-def legend(plan: TablePlan, style: TerminalStyle) -> RenderableType:
-    """The colours with their scores, and what they mean."""
-    bar = [color_bar(style)] if any(table.groups for table in plan.tables) else []
-    return Group(*bar, Text(" ".join(plan.reading), style="dim"))
+def legend(
+    plan: TablePlan,
+    style: TerminalStyle,
+    *,
+    others: Sequence[tuple[str, TerminalStyle]] = (),
+    words: Sequence[str] = (),
+) -> Iterator[RenderableType]:
+    """The colours with their scores, and what they mean.
+
+    Args:
+        others: what other colours show, and the colours.
+        words: further statements.
+    """
+    if style.has_color:
+        has_scores = not plan.is_blank and any(table.groups for table in plan.tables)
+        yield from color_bars([*others, *([("", style)] if has_scores else [])])
+    yield Text(" ".join([*(plan.reading if style.has_color else plan.plain_reading), *words]), style="dim")
 
 
-def color_bar(style: TerminalStyle) -> Text:
-    """Every second shade between the ends of the scale."""
-    scale, numbers = style.look.colors, style.look.numbers
-    bar = Text(numbers.text(scale.low) + " ", "dim")
-    for level in range(-LEVELS if scale.signed else 0, LEVELS + 1, 2):
-        bar.append("▄▄" if 0 < abs(level) < style.palette.first else "  ", style.of_level(level))
-    return bar.append(f" {numbers.text(scale.high)} {numbers.factor}", "dim")
+def _range(look: Look) -> Iterator[str]:
+    if look.ends is not None:
+        low, high = (look.numbers.text(end) for end in look.ends)
+        yield f"Scores run from {low} to {high} {look.numbers.factor}".rstrip() + "."
+
+
+def color_bars(bars: Sequence[tuple[str, TerminalStyle]]) -> Iterator[RenderableType]:
+    """Every second shade between the ends of each scale, and what it shows."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(justify="right", style="dim")
+    for what, style in bars:
+        scale, numbers = style.look.colors, style.look.numbers
+        bar = Text()
+        for level in range(-LEVELS if scale.signed else 0, LEVELS + 1, 2):
+            bar.append("▄▄" if 0 < abs(level) < style.palette.first else "  ", style.of_level(level))
+        high = f"{numbers.text(scale.high)} {numbers.factor}".rstrip()
+        bar.append(f" {high}  {what}".rstrip(), "dim")
+        grid.add_row(numbers.text(scale.low), bar)
+    if bars:
+        yield grid
 
 
 def title(heading: Heading) -> Iterator[RenderableType]:
@@ -111,20 +166,33 @@ def title(heading: Heading) -> Iterator[RenderableType]:
 
 
 def _text_title(table: ScoreTable, number: int, count: int) -> RenderableType:
+    """Which text it is: what it was made from, and what was made, of which the attributed part is bold."""
     lines = Table.grid(padding=(0, 2, 0, 0))
-    given = running_text(table.source if table.has_source else table.target[: _first(table)])
+    first = _first(table)
+    given = running_text(table.source if table.has_source else table.target[:first])
     if given:
-        lines.add_row(Text("from", "dim"), Text(_shortened(given)))
-    lines.add_row(Text("to", "dim"), Text(_shortened(running_text(table.target[_first(table) :]))))
+        lines.add_row(Text("from", "dim"), _shortened(Text(given)))
+    start, end = 0 if table.has_source else first, first + len(table.steps) + table.hidden_steps
+    made = table.target[start:]
+    text = Text(running_text(made))
+    before, attributed = _length(made[: first - start], text), _length(made[: end - start], text)
+    if attributed - before < len(text):
+        text.stylize("bold", before, attributed)
+    lines.add_row(Text("to", "dim"), _shortened(text))
     rule = [Rule(f"{number} of {count}", style="dim", align="left")] if count > 1 else []
     return Group(Text(), *rule, lines, Text())
 
 
-def _shortened(text: str) -> str:
+def _length(tokens: Sequence[ShownToken], text: Text) -> int:
+    """How much of a text its first tokens are; a character of which they hold only some bytes is not."""
+    pairs = enumerate(zip(running_text(tokens), text.plain, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(running_text(tokens)), len(text)))
+
+
+def _shortened(text: Text) -> Text:
     """A long text's beginning and end: the end of a prompt is what the model answers."""
-    return (
-        text if len(text) <= _TEXT_LENGTH else f"{text[: _TEXT_LENGTH // 2]} … {text[-_TEXT_LENGTH // 2 :]}"
-    )
+    half = _TEXT_LENGTH // 2
+    return text if len(text) <= _TEXT_LENGTH else Text(" … ").join([text[:half], text[-half:]])
 
 
 def _first(table: ScoreTable) -> int:
@@ -147,9 +215,8 @@ def _folded(table: ScoreTable, style: TerminalStyle, width: int) -> Iterator[Ren
         if start:
             yield Text()
         if len(blocks) > 1:
-            yield Text(
-                f"steps {start + 1} to {stop} of {len(columns) + table.hidden_steps}", style="dim italic"
-            )
+            span = f"steps {start + 1} to {stop}" if stop > start + 1 else f"step {stop}"
+            yield Text(f"{span} of {len(columns) + table.hidden_steps}", style="dim italic")
         yield _block(table, style, columns, label_width, start, stop)
     if table.hidden_steps or table.hidden_inputs:
         yield Text(f"{_left_out(table)}; max_show_size= shows more.", style="dim italic")
@@ -158,34 +225,44 @@ def _folded(table: ScoreTable, style: TerminalStyle, width: int) -> Iterator[Ren
 def _left_out(table: ScoreTable) -> str:
     parts = []
     if table.hidden_inputs:
-        parts.append(f"the {table.hidden_inputs} inputs with the smallest scores")
+        inputs = f"{table.hidden_inputs} inputs" if table.hidden_inputs > 1 else "input"
+        parts.append(f"the {inputs} with the smallest score{'s' * (table.hidden_inputs > 1)}")
     if table.hidden_steps:
-        parts.append(f"the last {table.hidden_steps} steps")
+        parts.append(f"the last {f'{table.hidden_steps} steps' if table.hidden_steps > 1 else 'step'}")
     return "Left out: " + " and ".join(parts)
 
 
 def _column_widths(table: ScoreTable, style: TerminalStyle) -> list[int]:
     widths = []
+    strongest = _strongest_scores(table)
     for k, token in enumerate(table.columns):
         label = cell_len(token.label)
         cells = [2, min(-(-label // max(1, -(-label // _HEADER_WIDTH))), _HEADER_WIDTH)]
         cells += [cell_len(compact(float(scores[k]))) for scores in table.step_scores.values()]
         cells += [
-            max((cell_len(text) for text in _texts(group, k, style)), default=0) for group in table.groups
+            max((cell_len(_number(score, strongest[k], style)) for score in group.values[:, k]), default=0)
+            for group in table.groups
         ]
+        cells += [len(MISSING) for group in table.groups if missing(group)[:, k].any()]
         widths.append(max(cells))
     return widths
 
 
-def _texts(group: RowGroup, k: int, style: TerminalStyle) -> list[str]:
-    undefined = missing(group)[:, k]
-    return [
-        MISSING if undefined[row] else style.look.numbers.text(float(group.values[row, k]))
-        for row in range(len(group.positions))
-    ]
+def _number(score: float, strongest: float, style: TerminalStyle) -> str:
+    """A score, and the mark of the largest of its step where that is not seen by its colour."""
+    is_marked = not style.has_color and score and abs(score) == strongest
+    return _STAR * bool(is_marked) + style.look.numbers.text(score)
 
 
 def _blocks(widths: Sequence[int], available: int) -> list[tuple[int, int]]:
+    """The columns in as few blocks as there can be, of about the same width."""
+    fewest = _filled(widths, available)
+    limits = range(max(widths) + 1, available)
+    return next((b for b in (_filled(widths, limit) for limit in limits) if len(b) == len(fewest)), fewest)
+
+
+def _filled(widths: Sequence[int], available: int) -> list[tuple[int, int]]:
+    """The columns in blocks, each as full as it can be."""
     blocks, start, used = [], 0, 0
     for k, width in enumerate(widths):
         if k > start and used + width + 1 > available:
@@ -249,7 +326,7 @@ def _rows(
             look = style.of_level(level) if level else Style(dim=True)
             if score and abs(score) == strongest[k]:
                 look += Style(bold=True, dim=False)
-            cells.append(Text(f"{style.look.numbers.text(score):>{widths[k]}}", style=look))
+            cells.append(Text(f"{_number(score, strongest[k], style):>{widths[k]}}", style=look))
         yield cells
 
 
@@ -324,3 +401,28 @@ def console_for(
         color_system="auto" if color is None else "truecolor" if color else None,
         no_color=None if color is None else not color,
     )
+
+
+def print_picture(picture: RenderableType) -> None:
+    """Print to standard output; what its encoding has not got is a question mark a cell, so that columns
+    stay where they are."""
+    console = console_for()
+    if console.encoding.startswith("utf"):
+        console.print(picture)
+        return
+    with console.capture() as captured:
+        console.print(picture)
+    console.file.write(_encodable(captured.get(), console.encoding))
+
+
+def _encodable(text: str, encoding: str) -> str:
+    runs = itertools.groupby(text, key=lambda character: _can_encode(character, encoding))
+    return "".join(run if known else "?" * cell_len(run) for known, run in ((k, "".join(r)) for k, r in runs))
+
+
+def _can_encode(character: str, encoding: str) -> bool:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

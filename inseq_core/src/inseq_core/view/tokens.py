@@ -5,6 +5,7 @@ Axes: T steps of one text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,12 +27,14 @@ class ColoredToken:
     Attributes:
         score: NaN where the token has none; such a token is shown without colour.
         level: of the score's colour.
+        is_missing: it was there to be scored, and the method gave it no score.
         wraps: the line ends after it.
     """
 
     token: ShownToken
     score: float
     level: int
+    is_missing: bool = False
     wraps: bool = False
 
 
@@ -113,13 +116,14 @@ def _line(
     tokens: Sequence[ShownToken], scores: dict[int, tuple[float, int]], wrap_after: WrapAfter
 ) -> tuple[ColoredToken, ...]:
     wraps = _wraps(tokens, wrap_after)
-    nothing = (float("nan"), 0)
-    return tuple(
-        ColoredToken(
-            token=token, score=scores.get(i, nothing)[0], level=scores.get(i, nothing)[1], wraps=wraps[i]
+    line = []
+    for i, token in enumerate(tokens):
+        score, level = scores.get(i, (float("nan"), 0))
+        is_missing = i in scores and math.isnan(score)
+        line.append(
+            ColoredToken(token=token, score=score, level=level, is_missing=is_missing, wraps=wraps[i])
         )
-        for i, token in enumerate(tokens)
-    )
+    return tuple(line)
 
 
 def check_wrap(wrap_after: Any) -> None:
