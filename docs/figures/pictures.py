@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 from rich.console import Console
+from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 import inseq
@@ -22,17 +25,18 @@ from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.view.viewers import HtmlViewer, TerminalTokensViewer, TerminalViewer
 
 FIGURES = Path(__file__).parent
+DARK_TERMINAL = TerminalTheme((30, 30, 30), (215, 215, 215), [(30, 30, 30), *[(197, 200, 198)] * 7])
+"""A little darker than the faintest shade; its sixteen colours are not used."""
 SENTENCE = "The developer argued with the designer because her idea cannot be implemented."
 
 
-def terminal_picture(name: str, lines: str, width: int, title: str) -> None:
+def terminal_picture(name: str, lines: str, width: int, title: str) -> str:
     """Lines with escape codes as an SVG of a terminal."""
     console = Console(
         record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
     console.print(Text.from_ansi(lines.rstrip("\n")))
-    path = FIGURES / f"{name}-terminal.svg"
-    path.write_text(console.export_svg(title=title, unique_id=name) + "\n", encoding="utf-8")
+    return console.export_svg(title=title, theme=DARK_TERMINAL, unique_id=name) + "\n"
 
 
 def page_picture(name: str, page: str, width: int, click: str = "") -> None:
@@ -70,18 +74,26 @@ def translation() -> FeatureAttributionOutput:
     return model.attribute(SENTENCE, step_scores=["probability"], show_progress=False)
 
 
-def main() -> None:
-    """Make every picture."""
-    out = translation()
+def terminal_pictures() -> dict[str, str]:
+    """The pictures of terminals, by name, in the colours of a dark one."""
     model = inseq.load_model("demo-en-fr", "integrated_gradients")
     part = model.attribute(
         SENTENCE, attr_pos_start=5, attr_pos_end=13, step_scores=["probability"], show_progress=False
     )
-    terminal_picture("table", TerminalViewer(width=92, color=True).render(part), 92, "out.show()")
-    words = part.aggregate("words")
-    terminal_picture(
-        "tokens", TerminalTokensViewer(width=92, color=True).render(words), 92, "out.show_tokens()"
-    )
+    with mock.patch.dict(os.environ, INSEQ_THEME="dark"):
+        table = TerminalViewer(width=92, color=True).render(part)
+        tokens = TerminalTokensViewer(width=92, color=True).render(part.aggregate("words"))
+    return {
+        "table": terminal_picture("table", table, 92, "out.show()"),
+        "tokens": terminal_picture("tokens", tokens, 92, "out.show_tokens()"),
+    }
+
+
+def main() -> None:
+    """Make every picture."""
+    for name, picture in terminal_pictures().items():
+        (FIGURES / f"{name}-terminal.svg").write_text(picture, encoding="utf-8")
+    out = translation()
     page_picture("table", HtmlViewer().render(out), 1000, "document.querySelectorAll('.text.target .k')[7]")
 
     lm = inseq.load_model("demo-lm", "attention")

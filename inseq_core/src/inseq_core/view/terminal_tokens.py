@@ -77,10 +77,9 @@ def _measure(step: StepText) -> str:
 
 
 def _step(step: StepText, of_steps: TerminalStyle | None) -> Text:
-    look = of_steps.of_level(step.measure_level) if of_steps else None
-    label = Text(step.token.text, style="dim" if step.token.special else "bold")
-    if look:
-        label.stylize(look)
+    look = of_steps.of_level(step.measure_level) if of_steps else Style.null()
+    is_dim = step.token.special and not look
+    label = Text(step.token.text, style=Style(dim=is_dim, bold=not step.token.special) + look)
     return label.append(f"\n{_measure(step)}", "not bold dim") if _measure(step) else label
 
 
