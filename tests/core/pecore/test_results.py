@@ -5,6 +5,7 @@ import json
 import math
 import re
 
+import attrs
 import pytest
 
 from inseq_core.errors import FileFormatError, SavedFileExistsError, SavedFileMissingError
@@ -202,6 +203,16 @@ def test_the_legend_speaks_of_the_colours_that_there_are():
     for word in ("Green", "red raised", "blue", "violet", "underlined", "Context sensitivity"):
         assert word not in plain
     assert "Behind an output token: how much it depends on the context, from" in plain
+
+
+def test_a_context_without_spaces_is_not_cut():
+    """Chinese has none, and a long line of it must go on below."""
+    tokens = ("我喜欢猫和狗",) * 20
+    (cci,) = example().cci_scores
+    longer = attrs.evolve(cci, input_context_scores=(0.5,) * 20)
+    out = example(input_context="".join(tokens), input_context_tokens=tokens, cci_scores=(longer,))
+
+    assert drawn(out).count("我") == 40
 
 
 def test_a_terminal_without_unicode_shows_it_too(monkeypatch):

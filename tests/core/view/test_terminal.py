@@ -117,6 +117,13 @@ def test_wide_characters_do_not_shift_the_columns():
     assert len({cell_len(row) for row in rows}) == 1
 
 
+def test_a_text_without_spaces_is_not_cut():
+    """Chinese has none, and a long line of it must go on below."""
+    picture = drawn(decoder_only(["我喜欢猫和狗"] * 20 + ["x"], 20), width=50)
+
+    assert picture.split("\n\n")[1].count("我") == 20
+
+
 def test_right_to_left_words_are_closed_by_a_mark():
     """Without it, terminals that reorder text move the numbers to the left of the word."""
     assert "שלום\u200e" in drawn(decoder_only(["שלום", "a", "b"], 1))
@@ -160,12 +167,12 @@ def test_without_colours_nothing_speaks_of_them():
 
     assert "(red)" in words(colored) and "(blue)" in words(colored)
     assert not re.search(r"\b(red|blue|violet)\b", words(plain))
-    assert "Scores run from -0.25 to 0.61. *: the largest of a step." in words(plain)
+    assert "Numbers run from -0.25 to 0.61. *: the strongest of its column." in words(plain)
     assert not any(re.fullmatch(r"-?0\.61 .* 0\.61 *", line) for line in plain.splitlines())
 
 
-def test_without_colours_a_star_marks_the_largest_score_of_each_step():
-    """Bold is gone in a pipe, and the largest of forty numbers is not seen by itself."""
+def test_without_colours_a_star_marks_the_strongest_score_of_each_step():
+    """Bold is gone in a pipe, and the strongest of forty numbers is not seen by itself."""
     scores = np.array(
         [[0.5, -0.2, 0.0], [-0.7, 0.1, 0.0], [0.1, 0.1, 0.0], [0.0, np.nan, 0.0], [0.0, 0.1, 0]]
     )

@@ -7,6 +7,7 @@ import re
 import attrs
 import numpy as np
 import pytest
+from rich.cells import cell_len
 from support.markup import Node, tree
 from support.view_examples import (
     before_steps,
@@ -266,12 +267,21 @@ def test_a_page_of_a_very_long_text_has_fewer_steps():
     assert said == "Left out: the last 940 steps of 1000."
 
 
+@pytest.mark.parametrize("width", [24, 40, 80])
+def test_a_text_without_spaces_is_not_cut(width: int):
+    """Chinese has none, and a long line of it must go on below."""
+    picture = terminal(decoder_only(["我喜欢猫和狗"] * 20 + ["x"], 20), color=True, width=width)
+
+    assert ESCAPE.sub("", picture).count("我") == 20
+    assert all(cell_len(line) <= width for line in ESCAPE.sub("", picture).splitlines())
+
+
 def test_without_colours_the_strongest_scores_are_written_into_the_text():
     """In a pipe, a text of which only the colours have gone says nothing at all."""
     picture = terminal(translation())
 
     assert "The [developer -0.25] argued because [her 0.61] idea[</s> 0.02]" in picture
-    assert "In brackets: the 3 largest scores of each step." in plain_words(picture)
+    assert "In brackets: the 3 strongest scores of each step." in plain_words(picture)
     assert "raised the probability" in plain_words(picture)
     assert not any(word in plain_words(picture) for word in ("Red", "blue", "violet"))
 
@@ -282,7 +292,7 @@ def test_tiny_scores_are_written_with_their_factor():
     tiny = attrs.evolve(text, target_attributions=np.array(text.target_attributions) * 1e-8)
 
     assert "[a 1.00][b 2.00]" in terminal(tiny)
-    assert "the 3 largest scores of each step, ×10⁻⁹." in plain_words(terminal(tiny))
+    assert "the 3 strongest scores of each step, ×10⁻⁹." in plain_words(terminal(tiny))
 
 
 def test_a_missing_score_is_not_a_weak_one():

@@ -24,7 +24,7 @@ from inseq_core.view.numbers import compact, number_format
 from inseq_core.view.plan import Look
 from inseq_core.view.readable import ShownToken, shown_tokens, visible
 from inseq_core.view.show import is_notebook
-from inseq_core.view.terminal import Picture, TerminalStyle, color_bars, print_picture, title
+from inseq_core.view.terminal import Picture, TerminalStyle, color_bars, named_lines, print_picture, title
 
 _SIDES = (("input", "Input context"), ("output", "Output context"))
 _DETAILS = (
@@ -187,7 +187,7 @@ def _parts(picture: _Picture, has_color: bool) -> Iterator[RenderableType]:
     records = picture.output.cci_scores
     by_cti = _style(picture.sensitivity, (GREEN, BROWN), has_color)
     by_cci = _style(picture.attribution, None, has_color)
-    texts = Table.grid(padding=(0, 2, 0, 0))
+    texts = named_lines()
     for name, text in picture.given():
         shown = _line(picture.current(), by_cti) if name == "Output" else Text(text)
         texts.add_row(Text(name, "dim"), shown)
@@ -218,7 +218,7 @@ def _record_title(number: int, cci: CCIOutput, style: TerminalStyle, picture: _P
 
 
 def _record(picture: _Picture, cci: CCIOutput, by_cti: TerminalStyle, by_cci: TerminalStyle) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid = named_lines()
     for side, name in _SIDES:
         tokens = picture.context(cci, side)
         if tokens:

@@ -2,7 +2,7 @@
 
 Colours are backgrounds with a text colour chosen for them, so they can be read on dark and on light
 terminals. Without colours (``NO_COLOR``, a pipe, a file) the numbers say the same, and a star marks the
-largest of each step. A picture asks the console that it is drawn on which of the two it is, and how wide.
+strongest of each step. A picture asks the console that it is drawn on which of the two it is, and how wide.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HEADER_WIDTH = 8
 _HEADER_LINES = 3
 _TEXT_LENGTH = 400
 _STAR = "*"
-"""Marks the largest score of a step where there are no colours."""
+"""Marks the strongest score of a column where there are no colours."""
 _LEFT_TO_RIGHT = "\u200e"
 
 _BOX = Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")
@@ -111,7 +111,9 @@ def _parts(plan: TablePlan, width: int, has_color: bool) -> Iterator[RenderableT
         if len(axis.entries) < axis.size:
             note = f"The {len(axis.entries)} of {axis.size} entries of {axis.name} with the largest scores."
             yield from (Text(note, style="dim italic"), Text())
-    words = () if has_color or plan.is_blank else (*_range(style.look), f"{_STAR}: the largest of a step.")
+    words = (
+        () if has_color or plan.is_blank else (*_range(style.look), f"{_STAR}: the strongest of its column.")
+    )
     yield from legend(plan, style, words=words)
 
 
@@ -137,7 +139,7 @@ def legend(
 def _range(look: Look) -> Iterator[str]:
     if look.ends is not None:
         low, high = (look.numbers.text(end) for end in look.ends)
-        yield f"Scores run from {low} to {high} {look.numbers.factor}".rstrip() + "."
+        yield f"Numbers run from {low} to {high} {look.numbers.factor}".rstrip() + "."
 
 
 def color_bars(bars: Sequence[tuple[str, TerminalStyle]]) -> Iterator[RenderableType]:
@@ -167,7 +169,7 @@ def title(heading: Heading) -> Iterator[RenderableType]:
 
 def _text_title(table: ScoreTable, number: int, count: int) -> RenderableType:
     """Which text it is: what it was made from, and what was made, of which the attributed part is bold."""
-    lines = Table.grid(padding=(0, 2, 0, 0))
+    lines = named_lines()
     first = _first(table)
     given = running_text(table.source if table.has_source else table.target[:first])
     if given:
@@ -181,6 +183,14 @@ def _text_title(table: ScoreTable, number: int, count: int) -> RenderableType:
     lines.add_row(Text("to", "dim"), _shortened(text))
     rule = [Rule(f"{number} of {count}", style="dim", align="left")] if count > 1 else []
     return Group(Text(), *rule, lines, Text())
+
+
+def named_lines() -> Table:
+    """A table of names and texts; a text is never cut, also where it has no spaces to break its lines at."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
 
 
 def _length(tokens: Sequence[ShownToken], text: Text) -> int:
@@ -249,7 +259,7 @@ def _column_widths(table: ScoreTable, style: TerminalStyle) -> list[int]:
 
 
 def _number(score: float, strongest: float, style: TerminalStyle) -> str:
-    """A score, and the mark of the largest of its step where that is not seen by its colour."""
+    """A score, and the mark of the strongest of its column where that is not seen by its colour."""
     is_marked = not style.has_color and score and abs(score) == strongest
     return _STAR * bool(is_marked) + style.look.numbers.text(score)
 

@@ -27,34 +27,39 @@ _WRITTEN = 3
 
 def draw_tokens(plan: TokensPlan) -> RenderableType:
     """Every text, step by step, and how to read it."""
-    return Picture(lambda _, has_color: _parts(plan, has_color))
+    return Picture(lambda width, has_color: _parts(plan, width, has_color))
 
 
-def _parts(plan: TokensPlan, has_color: bool) -> Iterator[RenderableType]:
+def _parts(plan: TokensPlan, width: int, has_color: bool) -> Iterator[RenderableType]:
     style = TerminalStyle.of(plan.base.looks[()], has_color=has_color)
     of_steps = _highlight_style(plan, has_color)
     yield from (*title(plan.base.heading), Text())
     for number, (steps, left_out) in enumerate(zip(plan.texts, plan.left_out, strict=True), start=1):
         if len(plan.texts) > 1:
             yield Rule(f"{number} of {len(plan.texts)}", style="dim", align="left")
-        yield _grid(steps, style, of_steps) if steps else Text("No step was attributed.\n", "dim italic")
+        if steps:
+            yield _grid(steps, width, style, of_steps)
+        else:
+            yield Text("No step was attributed.\n", "dim italic")
         if left_out:
             yield Text(f"{left_out}\n", style="dim italic")
     what, words = f"{plan.highlight} of the step", []
     if not has_color and not plan.base.is_blank:
         factor = f", {style.look.numbers.factor}" * bool(style.look.numbers.factor)
-        words.append(f"In brackets: the {_WRITTEN} largest scores of each step{factor}.")
+        words.append(f"In brackets: the {_WRITTEN} strongest scores of each step{factor}.")
     if not has_color and of_steps is not None:
         words.append(f"On the left: the {what}.")
     others = [] if of_steps is None else [(what, of_steps)]
     yield from legend(plan.base, style, others=others, words=words)
 
 
-def _grid(steps: Sequence[StepText], style: TerminalStyle, of_steps: TerminalStyle | None) -> Table:
+def _grid(
+    steps: Sequence[StepText], width: int, style: TerminalStyle, of_steps: TerminalStyle | None
+) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
-    widest = max(map(_step_width, steps))
-    grid.add_column(justify="right", max_width=_WIDEST_STEP, min_width=min(_WIDEST_STEP, widest))
-    grid.add_column()
+    widest = min(max(map(_step_width, steps)), _WIDEST_STEP, max(1, width // 3))
+    grid.add_column(justify="right", width=widest)
+    grid.add_column(overflow="fold")  # Chinese has no spaces to break lines at
     for step in steps:
         written = () if style.has_color else _strongest(step)
         lines = [_line(line, style, written) for line in step.lines]
