@@ -24,7 +24,8 @@ from inseq_core.view.numbers import compact, number_format
 from inseq_core.view.plan import Look
 from inseq_core.view.readable import ShownToken, shown_tokens, visible
 from inseq_core.view.show import is_notebook
-from inseq_core.view.terminal import Picture, TerminalStyle, color_bars, named_lines, print_picture, title
+from inseq_core.view.terminal import print_picture
+from inseq_core.view.terminal_frame import Picture, TerminalStyle, color_bars, named_lines, title
 
 _SIDES = (("input", "Input context"), ("output", "Output context"))
 _DETAILS = (

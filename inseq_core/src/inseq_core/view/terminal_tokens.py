@@ -17,7 +17,7 @@ from inseq_core.view.colors import BROWN, GREEN
 from inseq_core.view.heading import MISSING
 from inseq_core.view.numbers import compact, number_format
 from inseq_core.view.plan import Look, TokensPlan
-from inseq_core.view.terminal import Picture, TerminalStyle, legend, title
+from inseq_core.view.terminal_frame import Picture, TerminalStyle, legend, title
 from inseq_core.view.tokens import ColoredToken, StepText
 
 _WIDEST_STEP = 24
