@@ -228,7 +228,8 @@ def test_a_view_takes_the_same_options_through_every_door(viewer, function, rena
 @pytest.mark.parametrize("viewer", [TerminalViewer, TerminalTokensViewer, HtmlViewer, HtmlTokensViewer])
 def test_every_viewer_takes_the_ends_of_the_scale(viewer):
     """A scale given by hand is how pictures of several results are compared."""
-    assert "9.00" in viewer(min_val=-9.0, max_val=9.0).render(output(translation()))
+    colored = {"color": True} if "color" in attrs.fields_dict(viewer) else {}
+    assert "9.00" in viewer(min_val=-9.0, max_val=9.0, **colored).render(output(translation()))
 
 
 def test_a_result_saves_what_the_function_saves(tmp_path: Path):

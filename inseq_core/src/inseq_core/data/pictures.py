@@ -11,8 +11,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from inseq_core.errors import InvalidArgumentError
-
 
 class ViewShortcuts:
     """``show`` and its relatives; a view of several texts is one picture with one colour scale."""
@@ -108,11 +106,6 @@ class ViewShortcuts:
         Raises:
             InvalidArgumentError: ``return_figure``, or as in ``inseq.show_token_attributions``.
         """
-        if return_figure:
-            raise InvalidArgumentError(
-                "return_figure = True: a text with coloured tokens is no figure.\n"
-                "  show(return_figure=True) makes one of the table; return_html=True gives this view as a page."
-            )
         from inseq_core.view import show_token_attributions
 
         chosen: Any = self
@@ -122,6 +115,7 @@ class ViewShortcuts:
             max_val=max_val,
             display=display,
             return_html=return_html or False,
+            return_figure=return_figure,
             replace_char=replace_char,
             wrap_after=wrap_after,
             step_score_highlight=step_score_highlight,

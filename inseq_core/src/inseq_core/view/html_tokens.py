@@ -3,12 +3,10 @@ script."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 
 from inseq_core.view.colors import ColorScale
@@ -43,8 +41,10 @@ def tokens_page(plan: TokensPlan, *, whole: bool = True, title: str = "") -> str
         "heading": plan.base.heading,
         "reading": plan.base.reading,
         "texts": [
-            _text_context(steps, table, look.colors, measures, number)
-            for number, (steps, table) in enumerate(zip(plan.texts, plan.base.tables, strict=True), start=1)
+            _text_context(steps, table, left_out, look.colors, measures, number)
+            for number, (steps, table, left_out) in enumerate(
+                zip(plan.texts, plan.base.tables, plan.left_out, strict=True), start=1
+            )
         ],
         "bars": bars,
         "marks": [_NO_SCORE] if any(table.has_missing_scores for table in plan.base.tables) else [],
@@ -63,42 +63,30 @@ def _measure_scale(plan: TokensPlan) -> ColorScale | None:
     return spread if spread.high > spread.low else plan.highlights
 
 
-@attrs.frozen(kw_only=True)
-class _Side:
-    """One line of every step.
-
-    Attributes:
-        name: what stands before the line.
-        scored: the positions that have scores.
-    """
-
-    name: str
-    scored: Collection[int]
-
-
-def _sides(table: ScoreTable) -> list[_Side]:
-    """The lines of a step, as in ``StepText.lines``."""
-    rows = {
-        side: frozenset(itertools.chain.from_iterable(g.positions for g in table.groups if g.side == side))
-        for side in ("source", "target")
-    }
-    target = _Side(name="Generated" if table.has_source else "Text before the step", scored=rows["target"])
-    if not rows["source"]:
+def _sides(table: ScoreTable) -> list[str]:
+    """What stands before each line of a step, as in ``StepText.lines``."""
+    scored = {group.side for group in table.groups if group.positions}
+    target = "Generated" if table.has_source else "Text before the step"
+    if "source" not in scored:
         return [target]
-    source = _Side(name="Source", scored=rows["source"])
-    return [source, target] if rows["target"] else [source]
+    return ["Source", target] if "target" in scored else ["Source"]
 
 
 def _text_context(
-    steps: Sequence[StepText], table: ScoreTable, scale: ColorScale, measures: ColorScale | None, number: int
+    steps: Sequence[StepText],
+    table: ScoreTable,
+    left_out: str,
+    scale: ColorScale,
+    measures: ColorScale | None,
+    number: int,
 ) -> dict[str, Any]:
     sides = _sides(table)
     return {
         "template": "tokens.html.j2",
         "number": number,
         "name": name_of(table),
-        "note": f"The last {table.hidden_steps} steps are left out." if table.hidden_steps else "",
-        "only_side": sides[0].name if len(sides) == 1 and steps else "",
+        "note": left_out,
+        "only_side": sides[0] if len(sides) == 1 and steps else "",
         "steps": [
             {
                 "token": step.token,
@@ -106,10 +94,8 @@ def _text_context(
                 "measure": "" if math.isnan(step.measure) else compact(step.measure),
                 "lines": [
                     {
-                        "side": side.name,
-                        "tokens": [
-                            _token_context(line, i, scale, i in side.scored) for i in range(len(line))
-                        ],
+                        "side": side,
+                        "tokens": [_token_context(line, i, scale) for i in range(len(line))],
                     }
                     for side, line in zip(sides, step.lines, strict=False)
                 ],
@@ -125,15 +111,14 @@ def _measure_class(step: StepText, scale: ColorScale | None) -> str:
     return level_class(int(scale.levels(np.array(step.measure))), scale, HIGHLIGHTS)
 
 
-def _token_context(line: Sequence[ColoredToken], i: int, scale: ColorScale, is_input: bool) -> dict[str, Any]:
+def _token_context(line: Sequence[ColoredToken], i: int, scale: ColorScale) -> dict[str, Any]:
     colored = line[i]
-    is_missing = is_input and math.isnan(colored.score)
     score = "" if math.isnan(colored.score) else f"{colored.score:.4g}"
     return {
         "text": colored.token.text,
         "space": colored.token.space_before and i > 0 and not line[i - 1].wraps,
         "special": colored.token.special,
-        "class": "m" if is_missing else level_class(colored.level, scale),
-        "score": "no score" if is_missing else score,
+        "class": "m" if colored.is_missing else level_class(colored.level, scale),
+        "score": "no score" if colored.is_missing else score,
         "wraps": colored.wraps and i + 1 < len(line),
     }

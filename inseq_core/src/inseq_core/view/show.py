@@ -131,8 +131,8 @@ def show_token_attributions(
     """The text before each step with its tokens coloured, one step a paragraph.
 
     Args:
-        attributions, min_val, max_val, display, return_html, return_figure, do_aggregation: as in
-            ``show_attributions``.
+        attributions, min_val, max_val, display, return_html, do_aggregation: as in ``show_attributions``.
+        return_figure: refused; there is no figure of a text.
         replace_char: strings to replace in every token.
         wrap_after: where lines end: after so many tokens, after a token, after any of several (``".!?"``).
         step_score_highlight: a step score that colours the generated tokens themselves.
@@ -244,7 +244,12 @@ def _presented(
         from inseq_core.view.figure import figure_of
 
         drawn = plan(on_page=True)
-        return figure_of(drawn.base if isinstance(drawn, TokensPlan) else drawn)
+        if isinstance(drawn, TokensPlan):
+            raise InvalidArgumentError(
+                "return_figure = True: a text with coloured tokens is no figure.\n"
+                "  show(return_figure=True) makes one of the table; return_html=True gives this view as a page."
+            )
+        return figure_of(drawn)
     if display and is_notebook():
         from IPython.display import HTML
         from IPython.display import display as show_in_notebook
