@@ -365,11 +365,15 @@ class TorchAdapter(ModelAdapter):
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
-        """What is run inside the block proves something about the model; it is no part of the work in ``counts``."""
-        before = dict(self.counts)
+        """What is run inside the block proves something about the model: it is no part of the work in ``counts``, and nothing for
+        those who watch the work.
+        """
+        before, watches = dict(self.counts), self._watches
+        self._watches = []
         try:
             yield
         finally:
+            self._watches = watches
             self.counts.clear()
             self.counts.update(before)
 
