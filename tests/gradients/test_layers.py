@@ -16,12 +16,13 @@ from support.hf_adapters import forced, tiny_adapter
 from support.tiny_models import tiny_model
 
 import inseq
+from inseq_captum.integrated import IntegratedGradients
 from inseq_captum.layers import LayerGradientXActivation, LayerIntegratedGradients
 from inseq_captum.noise import SmoothGrad
 from inseq_core.data.batch import EncodedText
 from inseq_core.errors import InvalidArgumentError
 from inseq_core.torch import TorchContext
-from inseq_propagation.deeplift import LayerDeepLift
+from inseq_propagation.deeplift import DeepLift, LayerDeepLift
 
 FLOAT32_INSIDE = ("bloom", "gemma3", "mamba", "mixtral")
 """Models that compute norms, routing or states in float32 whatever their weights are in."""
@@ -214,6 +215,51 @@ def gradient_x_output(ctx: TorchContext, row: int, layer: str) -> np.ndarray:
         handle.remove()
     (gradient,) = torch.autograd.grad(score, kept[-1])
     return (gradient * kept[-1])[0].detach().numpy()
+
+
+@pytest.mark.parametrize("name", ["bart", "marian", "t5"])
+def test_without_a_layer_gradients_are_those_at_the_embedding_module_of_each_side(name: str) -> None:
+    """Each side's module by itself is the oracle: a gradient does not depend on where else one is taken."""
+    ctx = tiny_context(name)
+    modules = {side: ctx.adapter.embedding_module(side) for side in ("source", "target")}
+
+    for multiply in (True, False):
+        found = LayerGradientXActivation(multiply_by_inputs=multiply).attribute(ctx)
+        for side, module in modules.items():
+            alone = LayerGradientXActivation(target_layer=module, multiply_by_inputs=multiply).attribute(ctx)
+            torch.testing.assert_close(getattr(found, side), getattr(alone, side), rtol=0, atol=1e-12)
+    assert len(found.notes["target_layer"]) == 2
+
+
+@pytest.mark.parametrize("name", ["bart", "marian"])
+def test_without_a_layer_both_sides_move_together_and_add_up(name: str) -> None:
+    """The token embeddings are one place. Alone, each side would have a path of its own, on which the other side
+    stays at the input, and the sums of the two would count what they do together twice.
+    """
+    ctx = tiny_context(name)
+    layer = LayerIntegratedGradients(n_steps=64, return_convergence_delta=True).attribute(ctx)
+    lift = LayerDeepLift(return_convergence_delta=True).attribute(ctx)
+    change = ctx.scores(ctx.inputs) - ctx.scores(ctx.baseline())
+
+    for found, plain in ((layer, IntegratedGradients(n_steps=64)), (lift, DeepLift())):
+        expected = plain.attribute(ctx)
+        torch.testing.assert_close(found.source, expected.source, rtol=0, atol=1e-12)
+        torch.testing.assert_close(found.target, expected.target, rtol=0, atol=1e-12)
+        sums = found.source.sum(dim=(1, 2)) + found.target.sum(dim=(1, 2))
+        torch.testing.assert_close(sums, change, rtol=0, atol=1e-3 * float(change.abs().max()))
+        torch.testing.assert_close(found.step_scores["deltas"], sums - change, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", [LayerGradientXActivation, LayerIntegratedGradients, LayerDeepLift])
+def test_without_a_layer_and_without_the_target_it_is_the_module_of_the_source(method: type) -> None:
+    """What is not attributed stays where it is."""
+    ctx = tiny_context("marian", attribute_target=False)
+
+    found = method().attribute(ctx)
+
+    expected = method(target_layer="model.encoder.embed_tokens").attribute(ctx)
+    assert found.target is None
+    torch.testing.assert_close(found.source, expected.source, rtol=0, atol=0)
 
 
 def test_a_module_that_was_given_as_an_object_is_a_name_in_the_record() -> None:

@@ -16,16 +16,23 @@ import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from torch import Tensor
 
+from inseq_captum.gradients import InputXGradient, Saliency
+from inseq_captum.integrated import IntegratedGradients
 from inseq_captum.validators import at_least_one, known_quadrature, optional_at_least_one
 from inseq_core.data.result import MethodOutput
 from inseq_core.errors import InvalidArgumentError
 from inseq_core.torch import TorchContext, planner
 from inseq_core.torch.gradients import LayerPoint
-from inseq_core.torch.layers import layer_gradients, layer_output, named_module
+from inseq_core.torch.layers import (
+    embeddings_of_both_sides,
+    layer_gradients,
+    layer_output,
+    named_module,
+)
 
 Layers = Any
-"""A module's name, the module, or a list of either; None means the token embeddings of the source (or of the
-only side).
+"""A module's name, the module, or a list of either; None means the token embeddings of the sides that are
+attributed, as one place.
 """
 
 
@@ -35,7 +42,7 @@ class LayerGradientXActivation:
 
     Args:
         target_layer: name of a module of the encoder or decoder, the module, or a list of them; the token
-            embeddings if not given.
+            embeddings of the attributed sides if not given.
         multiply_by_inputs: multiply by the output, else the gradient alone.
     """
 
@@ -44,6 +51,9 @@ class LayerGradientXActivation:
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
         """(R, L, D) on the module's side; (R, L, layer, D) for a list."""
+        if self.target_layer is None and (names := embeddings_of_both_sides(ctx)):
+            method = InputXGradient() if self.multiply_by_inputs else Saliency(abs=False)
+            return at_embeddings(method.attribute(ctx), names)
 
         def one(layer: Any) -> tuple[LayerPoint, Tensor, Tensor | None]:
             point, value = layer_output(ctx, layer)
@@ -64,7 +74,7 @@ class LayerIntegratedGradients:
 
     Args:
         target_layer: name of a module of the encoder or decoder, the module, or a list of them; the token
-            embeddings if not given.
+            embeddings of the attributed sides if not given.
         n_steps: nodes of the quadrature, >= 1.
         method: quadrature rule, see integrated_gradients.
         internal_batch_size: nodes × texts in one graph; planned from memory if not given.
@@ -83,6 +93,8 @@ class LayerIntegratedGradients:
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
         """(R, L, D) on the module's side; (R, L, layer, D) for a list."""
+        if self.target_layer is None and (names := embeddings_of_both_sides(ctx)):
+            return at_embeddings(self._at_embeddings().attribute(ctx), names)
         baseline = ctx.baseline(self.baseline)
 
         def one(layer: Any) -> tuple[LayerPoint, Tensor, Tensor | None]:
@@ -95,6 +107,17 @@ class LayerIntegratedGradients:
             return point, scores, scores.double().sum(dim=(1, 2)) - change
 
         return over_layers(ctx, self.target_layer, one)
+
+    def _at_embeddings(self) -> IntegratedGradients:
+        """The same path at the embeddings of both sides, which move together."""
+        return IntegratedGradients(
+            n_steps=self.n_steps,
+            method=self.method,
+            internal_batch_size=self.internal_batch_size,
+            return_convergence_delta=self.return_convergence_delta,
+            multiply_by_inputs=self.multiply_by_inputs,
+            baseline=self.baseline,
+        )
 
     def _integral(self, ctx: TorchContext, point: LayerPoint, start: Tensor, end: Tensor) -> Tensor:
         texts = len(ctx.batch)
@@ -128,6 +151,11 @@ def layer_change(ctx: TorchContext, point: LayerPoint, start: Tensor, end: Tenso
     _, at_end = layer_gradients(ctx, point, end)
     _, at_start = layer_gradients(ctx, point, start)
     return at_end.double() - at_start.double()
+
+
+def at_embeddings(found: MethodOutput, names: list[str]) -> MethodOutput:
+    """What a method found at the token embeddings of both sides, with the modules that give them."""
+    return attrs.evolve(found, notes={**found.notes, "target_layer": names})
 
 
 def over_layers(

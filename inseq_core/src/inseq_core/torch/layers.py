@@ -58,6 +58,19 @@ def named_module(adapter: TorchAdapter, layer: str | nn.Module) -> tuple[str, nn
     return layer, modules[layer]
 
 
+def embeddings_of_both_sides(ctx: TorchContext) -> list[str]:
+    """Names of the modules that give the token embeddings of source and target, where both are attributed; else
+    none.
+
+    They are one place: a path or a reference that moved one of them alone would be another one for each side, and
+    scores of the two sides would not add up.
+    """
+    if not (ctx.attributes_source and ctx.attributes_target):
+        return []
+    modules = [ctx.adapter.embedding_module(side) for side in ("source", "target")]
+    return [named_module(ctx.adapter, module)[0] for module in modules]
+
+
 def layer_output(
     ctx: TorchContext, layer: str | nn.Module, inputs: InputTensors | None = None
 ) -> tuple[LayerPoint, Tensor]:

@@ -17,7 +17,12 @@ from inseq_core.data.result import MethodOutput
 from inseq_core.errors import InvalidArgumentError
 from inseq_core.torch import TorchContext
 from inseq_core.torch.gradients import LayerPoint, StepGradients, step_gradients
-from inseq_core.torch.layers import layer_output, named_module, passing_through
+from inseq_core.torch.layers import (
+    embeddings_of_both_sides,
+    layer_output,
+    named_module,
+    passing_through,
+)
 from inseq_propagation.mode import RuleMode
 from inseq_propagation.rules import Rescale
 
@@ -74,7 +79,7 @@ class LayerDeepLift:
 
     Args:
         target_layer: name of a module of the encoder or decoder, the module, or a list of them; the token
-            embeddings if not given.
+            embeddings of the attributed sides if not given.
         return_convergence_delta: report each step's delta as the step score "deltas".
         baseline: see deeplift.
     """
@@ -85,6 +90,8 @@ class LayerDeepLift:
 
     def attribute(self, ctx: TorchContext) -> MethodOutput:
         """(R, L, D) on the module's side; (R, L, layer, D) for a list."""
+        if self.target_layer is None and (both := embeddings_of_both_sides(ctx)):
+            return self._at_embeddings(ctx, both)
         several = isinstance(self.target_layer, (list, tuple))
         layers = list(self.target_layer) if several else [self.target_layer]
         if not layers:
@@ -111,6 +118,13 @@ class LayerDeepLift:
             axes=("layer", "hidden") if several else None,
             notes={"target_layer": names if several else names[0]},
         )
+
+    def _at_embeddings(self, ctx: TorchContext, names: list[str]) -> MethodOutput:
+        """The embeddings of both sides go to their reference together."""
+        found = DeepLift(
+            return_convergence_delta=self.return_convergence_delta, baseline=self.baseline
+        ).attribute(ctx)
+        return attrs.evolve(found, notes={**found.notes, "target_layer": names})
 
     def _one(self, ctx: TorchContext, module: Any) -> tuple[LayerPoint, Tensor, Tensor]:
         point, now = layer_output(ctx, module)
