@@ -148,9 +148,10 @@ def test_an_output_context_is_given_or_generated(tmp_path):
     assert refused.exit_code == 1 and "needs output_context_text" in refused.output
     unclear = run(*texts, *wanted, "--handle_output_context_strategy", "auto")
     assert unclear.exit_code == 1 and "not clear" in unclear.output
-    asked = run(*texts, *wanted, answers="\n")
-    assert asked.exit_code == 0 or "output_context_text" in asked.output
-    assert "The model generated:" in asked.output
+    asked = run(*texts, "--input_context_text", "the small dog", *wanted, answers="\n")
+    assert asked.exit_code == 0, asked.output
+    assert "The model generated:" in asked.stderr and "nothing for none" in asked.stderr
+    assert "The model generated:" not in asked.stdout and "nothing for none" not in asked.stdout
 
 
 def test_the_word_to_compare_with_is_asked_for(tmp_path):

@@ -100,6 +100,27 @@ def test_manual_asks_and_takes_the_answer(parrot, monkeypatch, confirmed, typed,
     assert out.output_context == context and out.output_current == SAID.removeprefix(context).strip()
 
 
+def test_manual_takes_nothing_for_no_context(parrot, monkeypatch):
+    """As the question says: the whole output is looked at, and what stands between the places is not written."""
+    monkeypatch.setattr(click, "confirm", lambda *_, **__: False)
+    monkeypatch.setattr(click, "prompt", lambda *_, **__: "")
+    plain = attribute_context(parrot, CURRENT, CONTEXT)
+
+    out = attribute_context(parrot, CURRENT, CONTEXT, output_template="{context} ! {current}")
+
+    assert (out.output_context, out.output_context_tokens, out.output_current) == (None, None, SAID)
+    assert (out.output_current_tokens, out.cti_scores) == (plain.output_current_tokens, plain.cti_scores)
+
+
+def test_no_context_on_either_side_is_nothing_to_compare_with(parrot, monkeypatch):
+    """With and without context would be the same texts, and every score 0."""
+    monkeypatch.setattr(click, "confirm", lambda *_, **__: False)
+    monkeypatch.setattr(click, "prompt", lambda *_, **__: "")
+
+    with pytest.raises(InvalidArgumentError, match=r"input has none either.*\n.*input_context_text"):
+        attribute_context(parrot, CURRENT, output_template="{context} {current}")
+
+
 def test_manual_without_a_person_says_what_else_to_do(monkeypatch):
     """In a script nobody answers."""
 

@@ -1,4 +1,4 @@
-"""What a person at the terminal is asked."""
+"""What a person at the terminal is asked, on standard error: standard output is for results."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from inseq_core.errors import InvalidArgumentError
 Answer = TypeVar("Answer")
 
 
-def ask_output_context(output: str, candidate: str | None) -> str:
-    """Which beginning of a generated output is its context; "" for none.
+def ask_output_context(output: str, candidate: str | None) -> str | None:
+    """Which beginning of a generated output is its context; None for none.
 
     Args:
         output: what the model generated.
@@ -23,15 +23,17 @@ def ask_output_context(output: str, candidate: str | None) -> str:
         InvalidArgumentError: nobody answers.
     """
 
-    def ask() -> str:
-        click.echo(f"The model generated: {output}")
-        if candidate is not None and click.confirm(f"Is {candidate!r} its context?", default=True):
+    def ask() -> str | None:
+        click.echo(f"The model generated: {output}", err=True)
+        if candidate is not None and click.confirm(f"Is {candidate!r} its context?", default=True, err=True):
             return candidate
         while True:
-            answer: str = click.prompt("The part of it that is its context (nothing for none)", default="")
+            answer: str = click.prompt(
+                "The part of it that is its context (nothing for none)", default="", err=True
+            )
             if output.startswith(answer):
-                return answer
-            click.echo("The output does not begin with that.")
+                return answer or None
+            click.echo("The output does not begin with that.", err=True)
 
     return _answered(
         ask, "Give output_context_text, or handle_output_context_strategy='auto' to split it by itself."
@@ -50,8 +52,10 @@ def ask_next_token(prefix: str, token: str) -> str | None:
     """
 
     def ask() -> str | None:
-        click.echo(f"After {prefix!r} the model writes {token!r} with the context.")
-        answer: str = click.prompt("A word to compare with (nothing for the model's own)", default="")
+        click.echo(f"After {prefix!r} the model writes {token!r} with the context.", err=True)
+        answer: str = click.prompt(
+            "A word to compare with (nothing for the model's own)", default="", err=True
+        )
         return answer.strip() or None
 
     return _answered(ask, "Give contextless_output_next_tokens, or leave the choice to the model.")

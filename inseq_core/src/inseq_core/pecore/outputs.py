@@ -27,7 +27,7 @@ class Output:
     """An output in its parts.
 
     Attributes:
-        context: None where the template has no place for one.
+        context: None where the template has no place for one, or the output has none.
         current: the text that is looked at.
     """
 
@@ -54,9 +54,9 @@ def find_output(adapter: ModelAdapter, request: ContextRequest, input_text: str)
     if current is None:
         return Output(context=context, current=_not_empty(rest, after=context))
     if rest != current:
+        behind = "" if context is None else f" after the context {context!r}"
         warnings.warn(
-            f"The model wrote {rest!r} after the context {context!r}; output_current_text = {current!r} stands "
-            f"in for it.",
+            f"The model wrote {rest!r}{behind}; output_current_text = {current!r} stands in for it.",
             MeaningWarning,
             stacklevel=2,
         )
@@ -122,8 +122,8 @@ def _not_empty(current: str, after: str | None = None) -> str:
     )
 
 
-def _cut(request: ContextRequest, written: str) -> tuple[str, str]:
-    """Context and current text of a generated output."""
+def _cut(request: ContextRequest, written: str) -> tuple[str | None, str]:
+    """Context and current text of a generated output; no context where a person says that it has none."""
     separator = request.output_template.separator
     candidate = _candidate(request, written)
     if request.handle_output_context_strategy == "manual":
@@ -135,8 +135,19 @@ def _cut(request: ContextRequest, written: str) -> tuple[str, str]:
         )
     else:
         context = candidate
+    if context is None:
+        _check_input_context(request)
+        return None, written.strip()
     rest = written[len(context) :]
     return context, rest.removeprefix(separator).strip() if separator.strip() else rest.strip()
+
+
+def _check_input_context(request: ContextRequest) -> None:
+    if request.input_context_text is None:
+        raise InvalidArgumentError(
+            "The output has no context, and the input has none either: there is nothing to compare with.\n"
+            "  Say which beginning of the output is its context, or give input_context_text."
+        )
 
 
 def _candidate(request: ContextRequest, written: str) -> str | None:

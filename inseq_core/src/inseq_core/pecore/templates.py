@@ -83,6 +83,10 @@ class Template:
         """What stands after the last place."""
         return _PLACES.split(self.text)[-1]
 
+    def without_context(self) -> Template:
+        """The template with neither the context nor what stands between it and the current text."""
+        return Template(self.name, self.prefix + CURRENT + self.suffix) if self.has_context else self
+
     def fill(self, current: str, context: str | None = None) -> FilledText:
         """The template with the texts in their places."""
         written, spans, last = "", {}, 0

@@ -94,7 +94,10 @@ def context_texts(
         InvalidArgumentError: a context or a current output without tokens.
     """
     _check_kept(adapter, request.special_tokens_to_keep)
-    written = request.output_template.fill(output.current, output.context)
+    template = request.output_template
+    if output.context is None:
+        template = template.without_context()
+    written = template.fill(output.current, output.context)
     given = adapter.encode_input(filled.text)
     whole = written.text
     if not adapter.is_encoder_decoder:
