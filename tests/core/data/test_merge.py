@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from support.results import decoder_only, encoder_decoder, output_of
 
-from inseq_core.data.output import MATCHING_FIELDS, merge_attributions
+from inseq_core.data.output import MATCHING_FIELDS, MATCHING_NOTES, merge_attributions
 from inseq_core.errors import MergeError
 
 
@@ -36,6 +36,60 @@ def test_the_field_that_differs_is_named_with_both_values(field):
 
     with pytest.raises(MergeError, match=f"{field} differs, 'left' in output 0 and 'right' in output 1"):
         merge_attributions([one, other])
+
+
+def test_of_arguments_only_those_that_differ_are_shown():
+    """The others would push them out of the line."""
+    shared = {"method": "gausslegendre", "internal_batch_size": None, "return_convergence_delta": False}
+    one = output_of(decoder_only(), attribution_args={**shared, "n_steps": 2})
+    other = output_of(decoder_only(), attribution_args={**shared, "n_steps": 3, "tolerance": 0.1})
+
+    with pytest.raises(
+        MergeError, match=r"differs, {'n_steps': 2} in .* and {'n_steps': 3, 'tolerance': 0.1} in"
+    ):
+        merge_attributions([one, other])
+
+
+def test_the_baseline_is_named_before_the_arguments_that_it_is_one_of():
+    """It stands in both."""
+    one, other = (
+        output_of(decoder_only(), baseline=token, attribution_args={"n_steps": 2, "baseline": token})
+        for token in ("unk", "pad")
+    )
+
+    with pytest.raises(MergeError, match="baseline differs, 'unk' in output 0 and 'pad' in output 1"):
+        merge_attributions([one, other])
+
+
+@pytest.mark.parametrize("note", MATCHING_NOTES)
+def test_what_was_removed_and_how_steps_were_joined_is_compared(note):
+    """Scores of words and of tokens are no scores of one run, nor are sums of steps and single steps."""
+    one, other = output_of(decoder_only(), notes={note: "one"}), output_of(decoder_only(), notes={"nodes": 2})
+
+    with pytest.raises(MergeError, match=f"{note} differs, 'one' in output 0 and None in output 1"):
+        merge_attributions([one, other])
+    assert len(merge_attributions([one, output_of(decoder_only(), notes={note: "one", "nodes": 3})])) == 2
+
+
+def test_scores_of_other_axes_do_not_merge():
+    """One text would have a number where the other has a vector; memory as the reason is no choice of a call's."""
+    plain = decoder_only()
+    granular = decoder_only(target_attributions=plain.target_attributions[..., None], axes=("hidden",))
+    reduced = output_of(plain, reductions=[{"axis": "hidden", "function": "vnorm"}])
+
+    with pytest.raises(MergeError, match=r"axes differs, \('hidden',\) in output 0 and \(\) in output 1"):
+        merge_attributions([output_of(granular), output_of(plain)])
+    assert len(output_of(granular) + reduced) == 2
+
+
+def test_step_scores_may_be_named_in_any_order():
+    """They are found by name."""
+    one, other = (
+        output_of(decoder_only(), step_scores=names)
+        for names in (["probability", "entropy"], ["entropy", "probability"])
+    )
+
+    assert len(one + other) == 2
 
 
 def test_only_outputs_merge_and_at_least_one():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import attrs
@@ -19,17 +19,21 @@ MATCHING_FIELDS = (
     "tokenizer_name",
     "tokenizer_class",
     "attribution_method",
+    "baseline",
     "attribution_args",
     "attributed_fn",
     "attributed_fn_args",
     "attribute_target",
     "constrained_decoding",
     "include_eos_baseline",
-    "baseline",
     "step_scores",
     "step_scores_args",
+    "seed",
 )
-"""Fields of the info that outputs must share to be one output."""
+"""Fields of the info that outputs must share to be one output; step scores in any order."""
+
+MATCHING_NOTES = ("removal", "features", "steps", "weight_by")
+"""Notes of the info that they must share as well: what was removed, and which steps a column stands for."""
 
 
 def _sequences(
@@ -130,8 +134,9 @@ def merge_attributions(attributions: Iterable[FeatureAttributionOutput]) -> Feat
 
     Args:
         attributions: at least one output. All must agree on model, tokenizer, method, attributed function,
-            step scores, their arguments, baseline, ``attribute_target`` and constrained decoding
-            (``MATCHING_FIELDS``).
+            step scores, their arguments, baseline, seed, ``attribute_target`` and constrained decoding
+            (``MATCHING_FIELDS``), on what was removed and how steps were joined (``MATCHING_NOTES``), and on
+            the trailing axes of their scores, unless memory was why one of them lost some.
 
     Raises:
         MergeError: nothing to merge, or the first field that differs, with both values.
@@ -148,13 +153,25 @@ def merge_attributions(attributions: Iterable[FeatureAttributionOutput]) -> Feat
         raise MergeError("Nothing to merge: expected at least one FeatureAttributionOutput.")
     first = outputs[0]
     for position, output in enumerate(outputs[1:], start=1):
-        for name in MATCHING_FIELDS:
-            if not same_plain(first.info[name], output.info[name]):
-                raise MergeError(
-                    f"Cannot merge: {name} differs, {_shown(first.info[name])} in output 0 and"
-                    f" {_shown(output.info[name])} in output {position}.\n"
-                    "  Merge outputs of the same model, method and arguments, or keep them in a list."
-                )
+        for name, one, other in (*_compared(first, output), *_compared_axes(first, output)):
+            _check_same(name, one, other, position)
+    return _joined(outputs)
+
+
+def parts_together(outputs: Sequence[FeatureAttributionOutput]) -> FeatureAttributionOutput:
+    """The output that was taken apart into these; its texts may have scores of different axes.
+
+    Raises:
+        MergeError: they are no parts of one output.
+    """
+    for position, output in enumerate(outputs[1:], start=1):
+        for name, one, other in _compared(outputs[0], output):
+            _check_same(name, one, other, position)
+    return _joined(outputs)
+
+
+def _joined(outputs: Sequence[FeatureAttributionOutput]) -> FeatureAttributionOutput:
+    first = outputs[0]
     if len(outputs) == 1:
         return first
     steps = [o.step_attributions for o in outputs]
@@ -162,6 +179,47 @@ def merge_attributions(attributions: Iterable[FeatureAttributionOutput]) -> Feat
         [sequence for output in outputs for sequence in output],
         None if any(s is None for s in steps) else [step for group in steps if group for step in group],
         _merged_info([o.info for o in outputs]),
+    )
+
+
+def _compared(
+    first: FeatureAttributionOutput, other: FeatureAttributionOutput
+) -> Iterator[tuple[str, Any, Any]]:
+    """What two outputs must share: its name, and the value of each."""
+    a, b = first.info, other.info
+    for name in MATCHING_FIELDS:
+        same_names = name == "step_scores" and sorted(a.step_scores) == sorted(b.step_scores)
+        yield name, a[name], a[name] if same_names else b[name]
+    for name in MATCHING_NOTES:
+        yield name, a.notes.get(name), b.notes.get(name)
+
+
+def _compared_axes(
+    first: FeatureAttributionOutput, other: FeatureAttributionOutput
+) -> Iterator[tuple[str, Any, Any]]:
+    """The trailing axes of their scores, where memory did not decide on them."""
+    if len(first) and len(other) and not (first.info.reductions or other.info.reductions):
+        yield "axes", first[0].axes, other[0].axes
+
+
+def _check_same(name: str, one: Any, other: Any, position: int) -> None:
+    if same_plain(one, other):
+        return
+    one, other = _differing(one, other)
+    raise MergeError(
+        f"Cannot merge: {name} differs, {_shown(one)} in output 0 and {_shown(other)} in output {position}.\n"
+        "  Merge outputs of the same model, method and arguments, or keep them in a list."
+    )
+
+
+def _differing(one: Any, other: Any) -> tuple[Any, Any]:
+    """Two dicts without what they share; other values as they are."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return one, other
+    shared = {key for key in one.keys() & other.keys() if same_plain(one[key], other[key])}
+    return (
+        {key: value for key, value in one.items() if key not in shared},
+        {key: value for key, value in other.items() if key not in shared},
     )
 
 

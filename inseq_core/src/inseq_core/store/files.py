@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from inseq_core.data.output import FeatureAttributionOutput, merge_attributions
+from inseq_core.data.output import FeatureAttributionOutput, parts_together
 from inseq_core.data.scores import ScoreArray
 from inseq_core.errors import (
     FileAccessError,
@@ -250,7 +250,7 @@ def _load_parts(path: Path, max_bytes: int | None) -> FeatureAttributionOutput:
                 )
             outputs.append(output)
         try:
-            merged = merge_attributions(outputs)
+            merged = parts_together(outputs)
         except MergeError as error:
             raise FileFormatError(f"{path}: the parts do not belong together. {error}") from error
         # time, passes and the like are of the whole call, and stand in every part
