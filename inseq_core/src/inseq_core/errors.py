@@ -198,17 +198,22 @@ def unknown_name(
     return UnknownNameError(message)
 
 
-def unknown_argument(name: str, where: str, accepted: Mapping[str, Sequence[str]]) -> UnknownArgumentError:
+def unknown_argument(
+    name: str, where: str, accepted: Mapping[str, Sequence[str]], elsewhere: str = ""
+) -> UnknownArgumentError:
     """A keyword that nobody takes, with the nearest one that somebody does.
 
     Args:
         name: the keyword.
         where: the call ("attribute()").
         accepted: owner ("method saliency") -> its parameter names.
+        elsewhere: what has a parameter of this very name, but is not part of the call; said in place of a guess.
     """
     every = [argument for names in accepted.values() for argument in names]
     guess = closest(name, every)
     hint = f" Did you mean {guess!r}?" if guess else ""
+    if elsewhere:
+        hint = f" It is an argument of {elsewhere}."
     owners = "; ".join(f"{owner}: {listed(names, 30) or 'none'}" for owner, names in accepted.items())
     return UnknownArgumentError(
         f"{where} got an argument that nobody takes: {name!r}.{hint}\n  Accepted by {owners}."

@@ -4,6 +4,7 @@ import attrs
 import pytest
 
 from inseq_core.errors import InvalidArgumentError, UnknownArgumentError
+from inseq_core.hooks import MethodSpec, get_host
 from inseq_core.run.binding import Taker, construct, share_out
 
 
@@ -49,6 +50,41 @@ def test_a_typo_is_an_error_with_the_nearest_name_and_every_owner():
     assert "Did you mean 'n_steps'?" in str(error.value)
     assert "method 'm': n_steps, top_k, way" in str(error.value)
     assert "attribute(): batch_size" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a_step", "'a_step'. It is an argument of the method taker_of_steps.\n"),
+        (
+            "contrast_targets",
+            "It is an argument of the step functions contrast_logits, contrast_logits_diff, ",
+        ),
+        ("logprob", "It is an argument of the method taker_of_steps and of the step functions contrast_prob"),
+    ],
+)
+def test_an_argument_of_something_else_says_of_what(name, said):
+    """It is no slip of the pen: the method or the function is the one that was not meant."""
+
+    @attrs.frozen
+    class TakerOfSteps:
+        a_step: int = 1
+        logprob: bool = False
+
+        def attribute(self, ctx): ...
+
+    host = get_host()
+    host.methods.register(MethodSpec(name="taker_of_steps", factory=TakerOfSteps, summary="Takes them."))
+    broken = MethodSpec(name="cannot_be_loaded", factory="no_such_package.methods:Broken", summary="Cannot be loaded.")
+    host.methods.register(broken)
+    try:
+        for given in ({"keywords": {name: 3}, "takers": takers()}, {"takers": takers(method={name: 3})}):
+            with pytest.raises(UnknownArgumentError) as error:
+                share_out("attribute()", **{"keywords": {}, "own": ("steps",), **given})
+            assert said in str(error.value) and "Did you mean" not in str(error.value)
+    finally:
+        host.methods.unregister("taker_of_steps")
+        host.methods.unregister("cannot_be_loaded")
 
 
 def test_a_dict_entry_that_its_owner_does_not_take_is_an_error():

@@ -22,7 +22,7 @@ from inseq_core.errors import (
     listed,
     unknown_argument,
 )
-from inseq_core.hooks import Entry
+from inseq_core.hooks import Entry, methods, step_functions
 from inseq_core.hooks.parameters import Parameter, parameters_of
 from inseq_core.hooks.specs import MethodSpec
 
@@ -80,12 +80,15 @@ def share_out(
     accepted = {taker.owner: taker.names for taker in takers}
     for name in keywords:
         if not any(name in names for names in accepted.values()):
-            raise unknown_argument(name, where, {**accepted, where: own} if own else accepted)
+            raise unknown_argument(
+                name, where, {**accepted, where: own} if own else accepted, others_that_take(name)
+            )
     for source in dict.fromkeys(taker.source for taker in takers):
         sharing = [taker for taker in takers if taker.source == source]
         for name in {name: None for taker in sharing for name in taker.given}:
             if not any(name in taker.names for taker in sharing):
-                raise unknown_argument(name, source, {taker.owner: taker.names for taker in sharing})
+                takes = {taker.owner: taker.names for taker in sharing}
+                raise unknown_argument(name, source, takes, others_that_take(name))
     shares = tuple(taker.take(keywords) for taker in takers)
     for taker, share in zip(takers, shares, strict=True):
         missing = [p.name for p in taker.parameters if p.is_required and p.name not in share]
@@ -95,6 +98,24 @@ def share_out(
                 f"{taker.source}={{{missing[0]!r}: …}}."
             )
     return shares
+
+
+def others_that_take(name: str) -> str:
+    """The installed methods and step functions that have a parameter ``name``, in words; "" for none."""
+    parts = []
+    for kind, entries in (("method", methods().entries()), ("step function", step_functions().entries())):
+        found = list(dict.fromkeys(entry.name for entry in entries if name in _names_of(entry)))
+        if found:
+            parts.append(f"the {kind}{'s' * (len(found) > 1)} {listed(found, 8)}")
+    return " and of ".join(parts)
+
+
+def _names_of(entry: Entry[Any]) -> tuple[str, ...]:
+    """Names of the parameters of what an entry stands for; none where it cannot be loaded."""
+    try:
+        return tuple(p.name for p in parameters_of(entry.load()))
+    except InseqError:
+        return ()
 
 
 def plain_number(value: Any) -> Any:

@@ -218,7 +218,7 @@ def build_request(
     try:
         shares = share_out(WHERE, keywords, takers, own)
     except UnknownArgumentError as error:
-        if "Did you mean" in str(error):
+        if "Did you mean" in str(error) or "It is an argument of" in str(error):
             raise
         raise UnknownArgumentError(
             f"{error}\n  Arguments of the model's generation go into generation_args={{…}}."
