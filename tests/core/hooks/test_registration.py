@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 
 import attrs
+import numpy as np
 import pytest
+from support.results import decoder_only
 
 import inseq
 import inseq_core as ic
+from inseq_core.aggregate import AggregatorPipeline
 from inseq_core.aggregate import plugin as aggregate_plugin
 from inseq_core.errors import AlreadyRegisteredError, InseqError, InvalidArgumentError, UnknownArgumentError
 from inseq_core.hooks import PluginHost, Provenance, get_host, use_host
+from inseq_core.hooks.parameters import parameters_of
 from inseq_core.hooks.registration import unregister
 
 
@@ -117,6 +121,51 @@ def test_spec_fields_go_beside_the_class(host):
 
     assert spec.needs == {ic.Need.GRADIENTS}
     assert spec.default_aggregation == ("vnorm",)
+
+
+@pytest.mark.parametrize("needs", [{"gradients"}, ("gradients",), "gradients", ic.Need.GRADIENTS])
+def test_needs_are_said_in_the_words_that_explain_shows(host, needs):
+    """The enumeration is for plugins; a notebook has the words before it."""
+    spec = inseq.register_attribution_method(WordOrder, "order", needs=needs).spec
+
+    assert spec.needs == frozenset({ic.Need.GRADIENTS})
+
+
+@pytest.mark.parametrize("needs", [{"gradient"}, "gradient", {3}, 3, [["gradients"]], {"gradients", "x"}])
+def test_needs_that_there_are_not_are_refused_with_those_that_there_are(needs):
+    """At once, and before anything is registered."""
+    with pytest.raises(
+        InvalidArgumentError, match=r"order.*needs = .*scores, generate, gradients, attentions"
+    ):
+        inseq.register_attribution_method(WordOrder, "order", needs=needs)
+
+
+def test_a_function_of_the_attribution_is_an_aggregator(host):
+    """Its other arguments are the aggregator's parameters."""
+
+    def times(attribution, factor=2.0):
+        """Every score so many times."""
+        return attrs.evolve(attribution, target_attributions=attribution.target_attributions * factor)
+
+    spec = inseq.register_aggregator(times).spec
+    inseq.register_aggregator(lambda attribution: attribution.rescale(), "largest_is_one")
+    given = decoder_only()
+
+    assert (spec.name, spec.summary) == ("times", "Every score so many times.")
+    assert [str(p) for p in parameters_of(spec.factory)] == ["factor = 2.0"]
+    for arguments, factor in (({}, 2), ({"factor": 3}, 3)):
+        scores = given.aggregate("times", **arguments).target_attributions
+        np.testing.assert_array_equal(scores, given.target_attributions * factor)
+    assert given.aggregate("largest_is_one").maximum <= 1
+    with pytest.raises(UnknownArgumentError, match="Did you mean 'factor'"):
+        given.aggregate("times", factr=3)
+
+
+def test_a_function_that_makes_an_aggregator_is_one_as_well(host):
+    """What needs no argument cannot be waiting for an attribution."""
+    inseq.register_aggregator(lambda: AggregatorPipeline(["mean"]), "made")
+
+    assert decoder_only(hidden=2).aggregate("made").axes == ()
 
 
 def test_a_whole_spec_can_be_registered(host):

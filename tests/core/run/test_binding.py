@@ -75,7 +75,9 @@ def test_an_argument_of_something_else_says_of_what(name, said):
 
     host = get_host()
     host.methods.register(MethodSpec(name="taker_of_steps", factory=TakerOfSteps, summary="Takes them."))
-    broken = MethodSpec(name="cannot_be_loaded", factory="no_such_package.methods:Broken", summary="Cannot be loaded.")
+    broken = MethodSpec(
+        name="cannot_be_loaded", factory="no_such_package.methods:Broken", summary="Cannot be loaded."
+    )
     host.methods.register(broken)
     try:
         for given in ({"keywords": {name: 3}, "takers": takers()}, {"takers": takers(method={name: 3})}):

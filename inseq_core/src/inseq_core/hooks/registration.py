@@ -6,6 +6,7 @@ this session".
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -104,11 +105,12 @@ def register_aggregator(
     overwrite: bool = False,
     **fields: Any,
 ) -> Entry[AggregatorSpec]:
-    """Make a class with ``aggregate(attribution)`` usable as aggregator.
+    """Make a class with ``aggregate(attribution)``, or a function of the attribution, usable as aggregator.
 
     Args:
-        aggregator: the class, whose fields are its parameters, or a whole ``AggregatorSpec``.
-        identifier: its id; the name of the class in snake case where it is not given.
+        aggregator: the class, whose fields are its parameters; a function ``fn(attribution, **own)``, whose
+            other arguments are; or a whole ``AggregatorSpec``.
+        identifier: its id; the name of the class or function in snake case where it is not given.
         overwrite: replace what has this id, for this session.
         fields: other fields of ``AggregatorSpec``.
 
@@ -121,6 +123,8 @@ def register_aggregator(
             f"{aggregator.__name__} has no method aggregate(attribution), so it is no aggregator.\n"
             "  Give it one that returns a new attribution."
         )
+    if inspect.isfunction(aggregator) or inspect.ismethod(aggregator):
+        aggregator = _aggregator_of(aggregator)
     spec = _spec(AggregatorSpec, "register_aggregator()", aggregator, identifier, fields)
     return get_host().aggregators.register(spec, overwrite=overwrite)
 
@@ -191,6 +195,48 @@ def unregister(kind: str, identifier: str) -> None:
     """
     registry: Registry[Any] = get_host().registry(kind)
     registry.unregister(identifier)
+
+
+@attrs.frozen
+class FunctionAggregator:
+    """An aggregator that is a function.
+
+    Attributes:
+        function: ``fn(attribution, **own)`` that returns a new attribution.
+        own: its other arguments.
+    """
+
+    function: Callable[..., Any]
+    own: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def aggregate(self, attribution: Any) -> Any:
+        """What the function makes of it."""
+        return self.function(attribution, **self.own)
+
+
+def _aggregator_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of an attribution, as what makes aggregators of its other arguments; one that needs no argument makes
+    them itself.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters or not _is_needed(parameters[0]):
+        return function
+
+    @functools.wraps(function)
+    def make(**own: Any) -> FunctionAggregator:
+        return FunctionAggregator(function, own)
+
+    own = [
+        p.replace(kind=p.KEYWORD_ONLY)
+        for p in parameters[1:]
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    make.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+    return make
+
+
+def _is_needed(first: inspect.Parameter) -> bool:
+    return first.kind is not first.KEYWORD_ONLY and first.default is first.empty
 
 
 def _spec(spec: type[SpecT], where: str, given: Any, identifier: str | None, fields: dict[str, Any]) -> SpecT:

@@ -82,8 +82,8 @@ def _words(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 def _capabilities(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, frozenset) or not all(isinstance(one, Capability) for one in value):
-        known = ", ".join(f"Capability.{one.name}" for one in Capability)
-        raise _refuse(instance, attribute.name, value, f"a set of capabilities ({known})")
+        shown = set(value) if isinstance(value, frozenset) else value
+        raise _refuse(instance, attribute.name, shown, f"a set of {', '.join(map(str, Capability))}")
 
 
 def _names_to_names(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -108,9 +108,14 @@ def _tuple(value: Any) -> Any:
 
 
 def _set(value: Any) -> Any:
-    if isinstance(value, Capability):
-        return frozenset({value})
-    return frozenset(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+    """A frozen set of capabilities, which may be given by their words; what is none stays, to be refused."""
+    if isinstance(value, (Capability, str)):
+        value = [value]
+    words = {str(one): one for one in Capability}
+    try:
+        return frozenset(words.get(one, one) if isinstance(one, str) else one for one in value)
+    except TypeError:  # it cannot be walked through, or something in it has no hash
+        return value
 
 
 @attrs.frozen(kw_only=True)
