@@ -394,6 +394,35 @@ def test_contrasts_that_say_nothing_or_something_else_are_refused(lm, arguments,
     assert lm.adapter.passes == []
 
 
+def test_steps_beside_tokens_of_the_prompt_are_told(lm):
+    """A shorter contrast slides under the prompt, and nobody meant "sees" against "dog"."""
+    with pytest.warns(errors.MeaningWarning, match=r"2 of 3 steps of the text .* prompt.*\n.*'auto'"):
+        (result,) = lm.attribute(
+            "the small dog",
+            "the small dog sees a cat",
+            attributed_fn="contrast_prob_diff",
+            contrast_targets="the small dog hears",
+        )
+
+    assert [str(token) for token in result.step_tokens] == ["sees → small", "a → dog", "cat → hears"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        ({"contrast_targets": OTHER}, TEXT),
+        ({"contrast_targets": "the dog hears", "contrast_targets_alignments": "auto"}, TEXT),
+        ({"contrast_targets": "the dog hears", "attr_pos_start": 5}, TEXT),
+        ({"contrast_targets": OTHER, "attr_pos_start": 1}, TEXT),
+    ],
+)
+def test_of_tokens_of_the_prompt_nothing_is_said_where_they_are_meant(lm, recwarn, arguments, texts):
+    """Contrasts of one length, other alignments, later steps, and steps that are in the prompt themselves."""
+    scores(lm, *texts, **arguments)
+
+    assert not [w for w in recwarn if issubclass(w.category, errors.MeaningWarning)]
+
+
 def test_a_contrast_too_short_for_the_steps_says_how_to_align_it(lm):
     """A step compared with nothing would be a number about nothing."""
     with pytest.raises(errors.PositionError, match=r"the first 2 of 3 steps.*\n.*auto") as error:

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from inseq_core.aggregate.record import warn_of_meaning
 from inseq_core.contracts.adapter import EncodedInput, ModelAdapter, whole_chat
 from inseq_core.contracts.step_function import StepCall
 from inseq_core.data.batch import EncodedText, IntArray, as_ids
@@ -220,9 +221,9 @@ def _check_tokens(adapter: ModelAdapter, ids: IntArray, given: EncodedInput, tex
         raise InvalidArgumentError(
             f"contrast_targets: the contrast of {name} has no token to compare with: {text!r}.\n"
             + (
-                "  Give the full text: the input, then another output."
-                if not adapter.is_encoder_decoder
-                else ""
+                "  Give another output, of one word at least."
+                if adapter.is_encoder_decoder
+                else "  Give the full text: the input, then another output."
             )
         )
 
@@ -280,6 +281,7 @@ def _finished(
         positions = along_pairs(alignment, span, len(ids))
     else:
         positions = from_the_right(span, len(own), len(ids), name)
+        _warn_of_prompt(_shared_length(own[: text.prompt_length], ids), span, positions, name)
     same_source = source_ids is None or source_ids.tolist() == list(
         text.source_ids if text.source_ids is not None else ()
     )
@@ -289,6 +291,21 @@ def _finished(
         positions=positions,
         shares_prefix=(positions == np.arange(*span)) & (positions <= shared),
     )
+
+
+def _warn_of_prompt(shared: int, span: tuple[int, int], positions: IntArray, name: str) -> None:
+    """Say that steps behind the prompt are compared with tokens of the prompt.
+
+    Args:
+        shared: tokens that prompt and contrast begin with in common.
+    """
+    lost = int(((positions < shared) & (np.arange(*span) >= shared)).sum())
+    if lost:
+        warn_of_meaning(
+            f"Side by side from the right, {lost} of {len(positions)} steps of {name} are compared with tokens of the "
+            "prompt, because the contrast is shorter.\n  contrast_targets_alignments='auto' finds out which tokens "
+            "belong together; attr_pos_start leaves steps out."
+        )
 
 
 def _ended_alike(adapter: ModelAdapter, ids: IntArray, own: IntArray) -> IntArray:
