@@ -131,6 +131,7 @@ def test_windows_and_masks_are_one_position_each() -> None:
     ("parameters", "says"),
     [
         ({"algorithm": "GradientAttribution"}, "no attribution class 'GradientAttribution'"),
+        ({"algorithm": ["Saliency"]}, r"no attribution class \['Saliency'\]"),
         ({"algorithm": "LLMAttribution"}, "that runs on embeddings"),
         ({"algorithm": "FeaturePermutation"}, "nothing to shuffle"),
         ({"algorithm": "LayerConductance"}, "Give target_layer="),

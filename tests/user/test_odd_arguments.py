@@ -270,6 +270,71 @@ def test_ids_are_whole_numbers_from_zero(translator, wrong):
     assert len(found) == 1
 
 
+@pytest.mark.parametrize(
+    "wrong", [[99999], [[3, 800]], [[-1]], torch.tensor([[99999]]), torch.tensor([[1.5]])]
+)
+def test_ids_to_embed_are_of_the_vocabulary(translator, wrong):
+    """On a GPU the framework's own error ends the session."""
+    with pytest.raises(errors.InvalidArgumentError, match="inputs"):
+        translator.embed(wrong)
+
+
+@pytest.mark.parametrize("wrong", [["saliency"], {"a": 1}, 3, None])
+def test_one_name_is_explained_at_a_time(wrong):
+    """Not an error about hashes."""
+    with pytest.raises(errors.InvalidArgumentError, match=r"identifier = .*one name"):
+        inseq.explain(wrong)
+
+
+def test_steps_are_weighted_by_one_name():
+    """The scores that there are, and not an error about hashes."""
+    with pytest.raises(errors.UnknownNameError, match=r"\['entropy'\](.|\n)*probability"):
+        output_of(encoder_decoder()).weight_attributions(["entropy"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"outptu_template": "{current}"}, "Did you mean 'output_template'"),
+        ({"n_steps": 3}, "integrated_gradients, .*: give attribution_kwargs={'n_steps': "),
+        ({"foo": 3}, "nobody takes: 'foo'"),
+    ],
+)
+def test_an_argument_that_attribute_context_does_not_take_is_ours_to_name(translator, arguments, said):
+    """As with ``attribute``; still a TypeError, as of any function."""
+    with pytest.raises(errors.UnknownArgumentError, match=said) as error:
+        inseq.attribute_context(translator, "It left.", "The nurse came.", **arguments)
+    assert isinstance(error.value, TypeError)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [(3, r"knows 3 \(int\):"), (None, "knows None"), ([], "knows a list:")]
+)
+def test_what_is_no_model_is_shown(model, said):
+    """With its value, where that is one word."""
+    with pytest.raises(errors.ModelLoadError, match=said):
+        inseq.load_model(model)
+
+
+def test_a_record_to_register_has_its_article():
+    """The value, its type, and what would be right."""
+    with pytest.raises(errors.InvalidArgumentError, match=r"3 \(int\).* or an AggregatorSpec"):
+        inseq.register_aggregator(3)
+
+
+def test_every_precision_that_is_taken_is_named(tmp_path):
+    """Also the widest."""
+    with pytest.raises(errors.InvalidArgumentError, match=r"'float8' .or 'float64'"):
+        output_of(encoder_decoder()).save(tmp_path / "out.json", scores_precision=16)
+
+
+def test_methods_that_explain_a_function_explain_something(translator):
+    """``dummy`` has no scores at all."""
+    with pytest.warns(errors.MeaningWarning, match="Methods that explain a function: ") as told:
+        translator.attribute(TEXTS[0], method="attention", attributed_fn="logit", **QUIET)
+    assert "saliency" in str(told[0].message) and "dummy" not in str(told[0].message)
+
+
 def test_what_is_no_list_of_outputs_is_not_merged():
     """Not an error about iteration."""
     with pytest.raises(errors.MergeError, match="3 is no list"):

@@ -38,7 +38,7 @@ from inseq_core.torch.layers import layer_output, named_module
 
 def _known(instance: Any, attribute: attrs.Attribute[str], value: Any) -> None:
     known = algorithms()
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         guess = closest(str(value), known)
         hint = f" Did you mean {guess!r}?" if guess else ""
         raise Invalid(

@@ -220,6 +220,11 @@ def unknown_argument(
     )
 
 
+def with_article(noun: str) -> str:
+    """``a Tensor``, ``an int``."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
 def invalid(argument: str, value: object, expected: str) -> InvalidArgumentError:
     """``argument`` has ``value``, and what it should be."""
     shown = repr(value)

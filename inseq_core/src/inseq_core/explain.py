@@ -16,6 +16,7 @@ from inseq_core.errors import (
     PluginConflictError,
     UnknownNameError,
     closest,
+    invalid,
     listed,
     unknown_name,
 )
@@ -57,8 +58,10 @@ def explanation(identifier: str) -> str:
     """The text that ``explain`` prints.
 
     Raises:
-        UnknownNameError: nothing has the name.
+        InvalidArgumentError: no name. UnknownNameError: nothing has the name.
     """
+    if not isinstance(identifier, str):
+        raise invalid("identifier", identifier, "one name, such as 'saliency'")
     host = get_host()
     parts = []
     for kind in KINDS:

@@ -190,6 +190,7 @@ def test_info_and_pictures_are_as_they_are_asked_for(tmp_path):
     [
         (("--no_show_viz",), "leaves nothing to see", 2),
         (("--save_path", "nowhere/at/all.json"), "does not exist", 2),
+        (("--save_path", "-"), "results go to files", 2),
         (("--viz_path", "nowhere/at/all.html"), "does not exist", 2),
         (("--context_sensitivity_metric", "nonsense"), "nonsense", 2),
         (("--context_sensitivity_topk", "0"), "0", 2),

@@ -112,7 +112,7 @@ def test_a_required_argument_that_is_missing_is_named():
     [
         ({"n_steps": 0}, "n_steps = 0 (int): must be >= 1"),
         ({"top_k": "x"}, "top_k = 'x' (str): expected an integer."),
-        ({"way": "c"}, "way = 'c' (str): must be in ('a', 'b')"),
+        ({"way": "c"}, "way = 'c' (str): expected one of 'a', 'b'."),
     ],
 )
 def test_a_value_that_a_method_refuses_is_shown_with_its_name_and_what_it_should_be(arguments, said):

@@ -168,6 +168,7 @@ def test_a_picture_is_written_as_one_page(tmp_path):
         (("-i", "the dog", "-fn", "entropi"), "Did you mean 'entropy'"),
         (("-i", "the dog", "--step_scores", "entropi"), "Did you mean 'entropy'"),
         (("-i", "the dog", "-o", "/no/such/folder/x.json"), "does not exist"),
+        (("-i", "the dog", "-o", "-"), "results go to files"),
         (("-i", "the dog", "--aggregate_output"), "--save_path"),
         (("-i", "the dog", "--normalize_attributions", "--rescale_attributions"), "one of"),
         (("-i", "the dog", "-s", "99"), "attr_pos_start = 99"),

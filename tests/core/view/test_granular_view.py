@@ -80,6 +80,8 @@ def test_axes_are_named_or_numbered_as_in_the_array():
         ({"show_dim": 1}, InvalidArgumentError, "0 and 1 are positions and steps"),
         ({"show_dim": 2.5}, InvalidArgumentError, "layer, head"),
         ({"slice_dims": {"layer": (3, 3)}}, InvalidArgumentError, "holds none of the 3"),
+        ({"slice_dims": {"layer": (0, 9)}}, InvalidArgumentError, r"goes beyond the 3 entries\.\n.* 0 to 3"),
+        ({"slice_dims": {"layer": (-4, None)}}, InvalidArgumentError, "goes beyond the 3 entries"),
         ({"slice_dims": {"layer": 1}}, InvalidArgumentError, r"a pair \(start, end\)"),
         ({"max_show_size": 0}, InvalidArgumentError, "max_show_size = 0"),
     ],

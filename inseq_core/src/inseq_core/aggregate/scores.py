@@ -226,7 +226,7 @@ def weighted(
     Raises:
         UnknownNameError: no such step score.
     """
-    if step_score not in attribution.step_scores:
+    if not isinstance(step_score, str) or step_score not in attribution.step_scores:
         raise unknown_name("step score", step_score, sorted(attribution.step_scores), existing="There are")
     weights = attribution.step_scores[step_score].reshape(1, -1, *[1] * len(attribution.axes))
     return _with_scores(

@@ -210,6 +210,10 @@ def check_folder(option: str, path: str | None) -> None:
     place = None if path is None else place_of(Path(path).absolute())
     if place is None:
         return
+    if path == "-":
+        raise click.UsageError(
+            f"--{option}: results go to files; give it a name ('./-' for a file called '-')."
+        )
     folder = place.parent
     if not folder.is_dir():
         raise click.UsageError(f"--{option}: the folder {str(folder)!r} does not exist.")

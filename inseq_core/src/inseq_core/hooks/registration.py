@@ -14,7 +14,14 @@ from typing import Any, TypeVar
 
 import attrs
 
-from inseq_core.errors import InvalidArgumentError, UnknownNameError, invalid, listed, unknown_argument
+from inseq_core.errors import (
+    InvalidArgumentError,
+    UnknownNameError,
+    invalid,
+    listed,
+    unknown_argument,
+    with_article,
+)
 from inseq_core.hooks.host import get_host
 from inseq_core.hooks.registry import Entry, Registry
 from inseq_core.hooks.specs import (
@@ -245,7 +252,9 @@ def _spec(spec: type[SpecT], where: str, given: Any, identifier: str | None, fie
         changes = {**fields, **({"name": identifier} if identifier is not None else {})}
         return attrs.evolve(given, **changes) if changes else given
     if not callable(given):
-        raise invalid(f"{where[:-2]}'s first argument", given, f"something callable, or a {spec.__name__}")
+        raise invalid(
+            f"{where[:-2]}'s first argument", given, f"something callable, or {with_article(spec.__name__)}"
+        )
     accepted = [field.name for field in attrs.fields(spec) if field.name not in ("name", spec.LAZY)]
     for field in fields:
         if field not in accepted:

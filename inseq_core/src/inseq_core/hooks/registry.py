@@ -23,6 +23,7 @@ from inseq_core.errors import (
     PluginError,
     UnknownNameError,
     unknown_name,
+    with_article,
 )
 from inseq_core.hooks.discovery import DISABLE_VARIABLE
 from inseq_core.hooks.kinds import Kind, SpecT
@@ -213,7 +214,7 @@ class Registry(Generic[SpecT]):
         if not isinstance(spec, self.kind.spec):
             raise InvalidArgumentError(
                 f"Cannot register {spec!r} ({type(spec).__name__}) as {self.kind.word}.\n"
-                f"  Pass a {self.kind.spec.__name__}."
+                f"  Pass {with_article(self.kind.spec.__name__)}."
             )
         with self._lock:
             if spec.name in self and not overwrite:

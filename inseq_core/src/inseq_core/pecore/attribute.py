@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inseq_core.data.info import now
-from inseq_core.errors import InvalidArgumentError
+from inseq_core.errors import InvalidArgumentError, unknown_argument
 from inseq_core.model import AttributionModel, load_model
 from inseq_core.pecore.outputs import find_output
 from inseq_core.pecore.request import ContextRequest, build_request
@@ -15,7 +15,10 @@ from inseq_core.pecore.result import AttributeContextOutput
 from inseq_core.pecore.scoring import Sensitive, compared, cues, sensitivity
 from inseq_core.pecore.selecting import standing_out
 from inseq_core.pecore.texts import context_texts
+from inseq_core.run.binding import others_that_take
 from inseq_core.run.request import DEFAULT_FUNCTION
+
+WHERE = "attribute_context()"
 
 DEFAULT_METHOD = "saliency"
 """For models that were loaded without a method."""
@@ -52,6 +55,7 @@ def attribute_context(
     attribution_kwargs: Mapping[str, Any] | None = None,
     show_intermediate_outputs: bool = False,
     add_output_info: bool = True,
+    **others: Any,
 ) -> AttributeContextOutput:
     """Which generated tokens depend on a context, and on which of its tokens (PECoRe, Sarti et al. 2024).
 
@@ -96,15 +100,19 @@ def attribute_context(
         attribution_kwargs: further arguments of ``attribute``, of the method, and of ``attributed_fn``.
         show_intermediate_outputs: show the step scores of CTI and the attributions of CCI.
         add_output_info: keep in the result how it was made.
+        others: none; what is misspelt is said with the nearest name.
 
     Returns:
         CTI scores of the output's tokens, and CCI scores of the contexts' tokens for each sensitive one.
 
     Raises:
         InvalidArgumentError: a value that an argument cannot take, texts without a place or places without a
-            text, a generated output that cannot be cut. And whatever ``attribute`` raises.
+            text, a generated output that cannot be cut. UnknownArgumentError: an argument that is none of
+            these. And whatever ``attribute`` raises.
     """
-    arguments = {n: v for n, v in locals().items() if n != "model"}
+    arguments = {n: v for n, v in locals().items() if n not in ("model", "others")}
+    for name in others:
+        raise unknown_argument(name, WHERE, {WHERE: ["model", *arguments]}, _share_of(name))
     began = time.perf_counter()
     if not isinstance(model, AttributionModel):
         check_arguments(arguments)
@@ -136,6 +144,12 @@ def attribute_context(
         if request.add_output_info
         else None,
     )
+
+
+def _share_of(name: str) -> str:
+    """Who takes an argument that has to be given through ``attribution_kwargs``; "" for nobody."""
+    others = others_that_take(name)
+    return others and f"{others}: give attribution_kwargs={{{name!r}: …}}"
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ takes is an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -195,6 +195,11 @@ def _reason(error: Exception) -> str:
         _, field, wanted, value = error.args
         expected = _TYPES.get(wanted, f"a {wanted.__name__}")
         return f"{field.name} = {_shown(value)} ({type(value).__name__}): expected {expected}."
+    if len(error.args) == 4 and isinstance(error.args[1], attrs.Attribute):  # one of a few values
+        _, field, options, value = error.args
+        if isinstance(options, Collection) and not isinstance(options, str):
+            expected = listed(map(repr, options), 30)
+            return f"{field.name} = {_shown(value)} ({type(value).__name__}): expected one of {expected}."
     return str(error.args[0]) if error.args else str(error)
 
 

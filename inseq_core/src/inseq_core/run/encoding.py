@@ -140,6 +140,19 @@ def _id_array(ids: Any) -> np.ndarray:
     return array
 
 
+def _check_embedded(adapter: ModelAdapter, ids: Any, side: str) -> None:
+    """The embedding has a row for each id: frameworks say so in words of their own, or stop for good on a GPU.
+
+    Raises:
+        InvalidArgumentError: one is beyond the vocabulary, or no whole number.
+    """
+    values = _id_array(adapter.to_numpy(ids))
+    size = len(adapter.embedding_matrix(side))
+    beyond = values[(values < 0) | (values >= size)]
+    if beyond.size:
+        raise invalid("inputs: an id", int(beyond.flat[0]), f"0 to {size - 1}, an id of the vocabulary")
+
+
 def _row(adapter: ModelAdapter, row: Any) -> list[Any] | None:
     if isinstance(row, (int, np.integer)):
         return None
@@ -238,10 +251,14 @@ class TextTools:
         texts = (inputs,) if isinstance(inputs, str) else items_of(inputs)
         if texts is not None and all(isinstance(text, str) for text in texts):
             inputs = self.encode(inputs, as_targets=as_targets, add_special_tokens=add_special_tokens)
-        ids = inputs.input_ids if isinstance(inputs, Encoding) else inputs
+        side = self._side(as_targets)
+        if isinstance(inputs, Encoding):
+            return self.adapter.embed(inputs.input_ids, side=side)
+        ids = inputs
         if ids is None or isinstance(ids, (int, np.integer, list, tuple, np.ndarray)):
             ids = self.adapter.as_array(_id_array(ids))
-        return self.adapter.embed(ids, side=self._side(as_targets))
+        _check_embedded(self.adapter, ids, side)
+        return self.adapter.embed(ids, side=side)
 
     def convert_ids_to_tokens(
         self, ids: Any, skip_special_tokens: bool = True, decode_tokens: bool = False, as_targets: bool = True

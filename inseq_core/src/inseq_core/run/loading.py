@@ -6,6 +6,7 @@ Names and arguments are checked before anything is loaded.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from inseq_core.errors import (
     closest,
     invalid,
     listed,
+    with_article,
 )
 from inseq_core.hooks import Entry, adapters, get_host, methods, models
 from inseq_core.hooks.known import KNOWN
@@ -146,6 +148,13 @@ def _loaded(
         ) from error
 
 
+_PLAIN = (int, float, bytes, os.PathLike, type(None))
+"""Types of values that somebody may have given in the place of a model, and that print in a word."""
+
+
 def _shown(model: Any) -> str:
-    """An id or a folder as it is, of an object its class."""
-    return repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
+    """An id or a folder as it is, a plain value with its type, of another object its class."""
+    if isinstance(model, str):
+        return repr(model)
+    kind = type(model).__name__
+    return f"{model!r} ({kind})" if isinstance(model, _PLAIN) else with_article(kind)

@@ -250,7 +250,8 @@ def build_request(
     check_request(request)
     is_default = attributed_fn in (None, model.default_attributed_fn_id)
     if not is_default and not entry.spec.uses_function:
-        fitting = [e.name for e in methods().entries() if e.spec.uses_function]
+        # one that costs no pass has looked at no function
+        fitting = [e.name for e in methods().entries() if e.spec.uses_function and e.spec.passes != "0"]
         warn_of_meaning(
             f"{entry.name!r} looks inside the model and is the same for every attributed function:"
             f" {attributed.name!r} changes nothing.\n  Methods that explain a function: {listed(fitting, 30)}."

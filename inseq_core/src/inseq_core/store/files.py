@@ -74,7 +74,7 @@ def save_attributions(
         if not isinstance(flag, bool):
             raise invalid(name, flag, "True or False")
     if scores_precision not in PRECISIONS:
-        raise invalid("scores_precision", scores_precision, "'float32', 'float16' or 'float8'")
+        raise invalid("scores_precision", scores_precision, "'float32', 'float16', 'float8' (or 'float64')")
     stem, suffix = _parts(path)
     is_safetensors = suffix.lower() == ".safetensors"
     if is_safetensors and compress:

@@ -184,6 +184,12 @@ def _spans(
             start, stop, _ = slice(*span).indices(sizes[a])
         except TypeError:
             raise invalid(f"slice_dims[{dim!r}]", span, "a pair (start, end)") from None
+        ends = [bound for bound in tuple(span)[:2] if bound is not None]
+        if any(not -sizes[a] <= bound <= sizes[a] for bound in ends) and stop > start:
+            raise InvalidArgumentError(
+                f"slice_dims[{dim!r}] = {span!r} goes beyond the {sizes[a]} entries.\n"
+                f"  Give positions from 0 to {sizes[a]}, the end exclusive, or None for an open side."
+            )
         if stop <= start:
             raise InvalidArgumentError(
                 f"slice_dims[{dim!r}] = {span!r} holds none of the {sizes[a]} entries."
