@@ -7,6 +7,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import attrs
 import captum.attr
 import numpy as np
 import pytest
@@ -248,6 +249,26 @@ def test_without_a_layer_both_sides_move_together_and_add_up(name: str) -> None:
         sums = found.source.sum(dim=(1, 2)) + found.target.sum(dim=(1, 2))
         torch.testing.assert_close(sums, change, rtol=0, atol=1e-3 * float(change.abs().max()))
         torch.testing.assert_close(found.step_scores["deltas"], sums - change, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("name", ["bart", "marian"])
+def test_at_the_embedding_module_of_one_side_the_other_stays_at_the_input(name: str, side: str) -> None:
+    """Asked for by name it is a place like any other: the sum over quadrature nodes of gradients at embeddings of
+    which one side moves. Captum keeps quadrature weights in float32.
+    """
+    ctx = tiny_context(name)
+    module = ctx.adapter.embedding_module(side)
+    now, then = getattr(ctx.inputs, side), getattr(ctx.baseline(), side)
+
+    found = getattr(LayerIntegratedGradients(target_layer=module, n_steps=4).attribute(ctx), side)
+
+    total = 0
+    for node, weight in zip(*np.polynomial.legendre.leggauss(4), strict=True):
+        at = attrs.evolve(ctx.inputs, **{side: then + (node + 1) / 2 * (now - then)})
+        total = total + weight / 2 * getattr(ctx.step_gradients(at), side)
+    expected = total * ctx.rows_of_dense((now - then)[:, None].expand(-1, ctx.grid.n_steps, -1, -1))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("method", [LayerGradientXActivation, LayerIntegratedGradients, LayerDeepLift])
