@@ -5,6 +5,7 @@ Every parameter is checked, and given to whoever takes it, before anything is co
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,17 +13,21 @@ from typing import Any
 import attrs
 
 from inseq_core.aggregate.scores import SequenceAttributionAggregator, weighted
+from inseq_core.contracts.guard import Guard, shown, told
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput
 from inseq_core.errors import (
     AggregatorFailedError,
     InseqError,
     InvalidArgumentError,
     invalid,
+    listed,
     unknown_argument,
     unknown_name,
 )
 
 Parameters = Mapping[str, Any]
+
+_FORM = "It is given a frozen attribution, whose arrays cannot be written to, and returns a new one."
 
 
 @attrs.frozen
@@ -49,24 +54,51 @@ class _Stage:
                 if attrs.has(type(self.aggregator))
                 else []
             )
-        return [
-            name
-            for name, parameter in inspect.signature(self.factory).parameters.items()
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        ]
+        return [name for name, _ in self._parameters()]
 
     def bound(self, given: Parameters) -> Any:
         """The aggregator with those of the given parameters that it takes."""
         chosen = {name: given[name] for name in self.accepted() if name in given}
-        if self.aggregator is not None:
-            return attrs.evolve(self.aggregator, **chosen) if chosen else self.aggregator
-        return self.factory(**{**chosen, **self.parameters})
+        if self.aggregator is None:
+            chosen |= self.parameters
+            missing = [name for name, parameter in self._parameters() if _is_missing(parameter, chosen)]
+            if missing:
+                raise InvalidArgumentError(
+                    f"Aggregator {self.name!r} needs {listed(missing)}.\n  Give aggregate() {missing[0]}=…."
+                )
+        elif not chosen:
+            return self.aggregator
+        with Guard(AggregatorFailedError, f"Aggregator {self.name!r} of {self._module} cannot be made"):
+            try:
+                return (self.factory or functools.partial(attrs.evolve, self.aggregator))(**chosen)
+            except InseqError:
+                raise
+            except (TypeError, ValueError) as error:  # what validators raise
+                raise InvalidArgumentError(f"Aggregator {self.name!r}: {told(error)}") from error
+
+    @property
+    def _module(self) -> str:
+        return str(getattr(self.factory or type(self.aggregator), "__module__", "?"))
+
+    def _parameters(self) -> list[tuple[str, inspect.Parameter]]:
+        """What can be given to the factory by name."""
+        unread = f"The parameters of aggregator {self.name!r} of {self._module} cannot be read"
+        with Guard(AggregatorFailedError, unread):
+            return [
+                (name, parameter)
+                for name, parameter in inspect.signature(self.factory).parameters.items()
+                if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            ]
 
     def __repr__(self) -> str:
         if self.aggregator is not None:
             return repr(self.aggregator)
         given = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
         return f"{self.name}({given})" if given else self.name
+
+
+def _is_missing(parameter: inspect.Parameter, given: Parameters) -> bool:
+    return parameter.default is parameter.empty and parameter.name not in given
 
 
 @attrs.frozen(init=False, repr=False)
@@ -141,16 +173,9 @@ def _applied(
         AggregatorFailedError: it raised an error that is none of ours.
         InvalidArgumentError: it gave something that is no attribution.
     """
-    whose = f"Aggregator {aggregator!r} of {type(aggregator).__module__}"
-    try:
+    whose = f"Aggregator {shown(aggregator)} of {type(aggregator).__module__}"
+    with Guard(AggregatorFailedError, f"{whose} failed", _FORM):
         made = aggregator.aggregate(attribution)
-    except (InseqError, MemoryError):
-        raise
-    except Exception as error:
-        raise AggregatorFailedError(
-            f"{whose} failed: {type(error).__name__}: {error}\n"
-            "  It is given a frozen attribution, whose arrays cannot be written to, and returns a new one."
-        ) from error
     if not isinstance(made, FeatureAttributionSequenceOutput):
         raise InvalidArgumentError(
             f"{whose} returned a {type(made).__name__}: expected a FeatureAttributionSequenceOutput."

@@ -14,11 +14,14 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from inseq_core.contracts.guard import Guard
 from inseq_core.data.scores import ScoreArray
-from inseq_core.errors import InseqError, InvalidArgumentError
+from inseq_core.errors import InvalidArgumentError
 
 AggregationFunction = Callable[..., Any]
 """``fn(array, axis) -> array`` without that axis."""
+
+_FORM = "It is called as fn(array, axis), and returns the array without that axis."
 
 _BLOCK = 1 << 19
 """Numbers reduced at once."""
@@ -123,12 +126,14 @@ class NamedFunction:
         call: ``call(array, axis)``.
         signed: the result of signed scores is still signed.
         additive: the result of additive scores is still additive.
+        origin: the plugin that it is from, in words; "" for functions of this session.
     """
 
     name: str
     call: AggregationFunction = attrs.field(eq=False)
     signed: bool = True
     additive: bool = False
+    origin: str = attrs.field(default="", eq=False)
 
     def __call__(self, scores: ScoreArray, axis: int) -> ScoreArray:
         """``scores`` without the axis.
@@ -136,15 +141,13 @@ class NamedFunction:
         Raises:
             InvalidArgumentError: a function that somebody gave failed.
         """
-        try:
+        with Guard(InvalidArgumentError, f"Aggregation function {self.name!r}{self.whence} failed", _FORM):
             return np.asarray(self.call(scores, axis))
-        except InseqError:
-            raise
-        except Exception as error:
-            raise InvalidArgumentError(
-                f"Aggregation function {self.name!r} failed: {type(error).__name__}: {error}\n"
-                "  It is called as fn(array, axis), and returns the array without that axis."
-            ) from error
+
+    @property
+    def whence(self) -> str:
+        """`` of`` the plugin that it is from; "" where it is from none."""
+        return f" of {self.origin}" if self.origin else ""
 
 
 def find_function(function: str | AggregationFunction | NamedFunction) -> NamedFunction:
@@ -161,5 +164,9 @@ def find_function(function: str | AggregationFunction | NamedFunction) -> NamedF
 
     entry = aggregation_functions().get(function)
     return NamedFunction(
-        name=entry.name, call=entry.load(), signed=entry.spec.signed, additive=entry.spec.additive
+        name=entry.name,
+        call=entry.load(),
+        signed=entry.spec.signed,
+        additive=entry.spec.additive,
+        origin="" if entry.provenance.is_session else str(entry.provenance),
     )

@@ -18,9 +18,10 @@ import attrs
 import numpy as np
 from array_api_compat import array_namespace
 
+from inseq_core.contracts.guard import Guard
 from inseq_core.data.batch import EncodedText, TokenBatch
 from inseq_core.data.steps import StepGrid
-from inseq_core.errors import InseqError, MeaningWarning, StepFunctionError, StepShapeError
+from inseq_core.errors import MeaningWarning, StepFunctionError, StepShapeError
 
 if TYPE_CHECKING:
     from inseq_core.contracts.adapter import EncodedInput, ModelAdapter
@@ -184,6 +185,8 @@ class StepFunctionArgs:
         return prefix
 
 
+_FORM = "It is given arrays of one row a step, which it must not change in place."
+
 DOCUMENTED_KEYWORDS = (
     "attribution_model",
     "forward_output",
@@ -222,7 +225,7 @@ class BoundStepFunction:
     origin: str = ""
 
     @property
-    def _whence(self) -> str:
+    def whence(self) -> str:
         """The last line of an error that is the function's own."""
         return f"\n  The function is from {self.origin}." if self.origin else ""
 
@@ -241,9 +244,18 @@ class BoundStepFunction:
             StepShapeError: the function returned something else than one number a row.
             StepFunctionError: it failed, or changed what it was given.
         """
-        if len(args.grid) <= 1:
-            return self._evaluate(args)
-        if self.rowwise:
+        with self.guard("", args.adapter):
+            return self._of_rows(args)
+
+    def guard(self, part: str, adapter: ModelAdapter) -> Guard:
+        """What names the function, where it or a part of it ("check") fails; memory is the planner's."""
+        whose = f"step function {self.name!r}"
+        advice = self.whence.strip() if part else f"{_FORM}{self.whence}"
+        failed = f"the {part} of {whose} failed" if part else f"{whose} failed"
+        return Guard(StepFunctionError, failed, advice, adapter.is_out_of_memory)
+
+    def _of_rows(self, args: StepFunctionArgs) -> Any:
+        if len(args.grid) <= 1 or self.rowwise:
             return self._evaluate(args)
         keeps_rows_apart = ("keeps rows apart", self)
         if self.rowwise is None and args.call.cache.get(keeps_rows_apart, True):
@@ -277,25 +289,15 @@ class BoundStepFunction:
         args = attrs.evolve(args, forward_output=_protected(args.forward_output))
         logits = args.forward_output.logits
         version = _version(logits)
-        try:
-            if self.takes_args_record:
-                values = self.function(args, **self.arguments)
-            else:
-                values = self.function(**documented_keywords(self.function, args), **self.arguments)
-        except InseqError:
-            raise
-        except Exception as error:
-            if args.adapter.is_out_of_memory(error):
-                raise
-            raise StepFunctionError(
-                f"step function {self.name!r} failed: {type(error).__name__}: {error}\n"
-                f"  It is given arrays of one row a step, which it must not change in place.{self._whence}"
-            ) from error
+        if self.takes_args_record:
+            values = self.function(args, **self.arguments)
+        else:
+            values = self.function(**documented_keywords(self.function, args), **self.arguments)
         if _version(logits) != version:
             raise StepFunctionError(
                 f"step function {self.name!r} changed the model's logits in place, which other functions "
                 f"read too.\n"
-                f"  Work on a copy: logits.clone().{self._whence}"
+                f"  Work on a copy: logits.clone().{self.whence}"
             )
         return self._checked(values, len(args.grid))
 
@@ -308,12 +310,18 @@ class BoundStepFunction:
         if not hasattr(values, "shape"):
             raise StepShapeError(
                 f"step function {self.name!r} returned {type(values).__name__}, expected an array of shape "
-                f"({n_rows},): one value per attributed step.{self._whence}"
+                f"({n_rows},): one value per attributed step.{self.whence}"
             )
         if tuple(values.shape) != (n_rows,):
             raise StepShapeError(
                 f"step function {self.name!r} returned shape {tuple(values.shape)}, expected ({n_rows},): "
-                f"one value per attributed step.{self._whence}"
+                f"one value per attributed step.{self.whence}"
+            )
+        if getattr(values, "is_meta", False) or getattr(values, "is_sparse", False):  # torch's
+            kind = "without data, on the meta device" if values.is_meta else "that is sparse"
+            raise StepShapeError(
+                f"step function {self.name!r} returned an array {kind}: expected one with a number at each "
+                f"step.{self.whence}"
             )
         xp = array_namespace(values)
         if xp.isdtype(values.dtype, "real floating"):
@@ -322,7 +330,7 @@ class BoundStepFunction:
             return xp.astype(values, xp.float32)
         raise StepShapeError(
             f"step function {self.name!r} returned values of type {values.dtype}, expected real numbers."
-            f"{self._whence}"
+            f"{self.whence}"
         )
 
 

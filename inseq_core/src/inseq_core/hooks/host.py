@@ -16,7 +16,8 @@ from typing import Any
 
 import pluggy
 
-from inseq_core.errors import InseqError, NotReadyWarning, PluginError
+from inseq_core.contracts.guard import FOREIGN, Guard
+from inseq_core.errors import NotReadyWarning, PluginError
 from inseq_core.hooks import kinds
 from inseq_core.hooks.discovery import (
     DISABLE_VARIABLE,
@@ -141,7 +142,7 @@ class PluginHost:
                     break
                 if answer is not None:
                     self._keep(Failure.of(source, hook, f"gave {answer!r}, which is no framework"))
-            except Exception as error:
+            except FOREIGN as error:
                 self._keep(Failure.of(source, hook, error))
         self._tell()
         return chosen
@@ -154,15 +155,9 @@ class PluginHost:
             PluginError: a plugin raised anything else; a check that crashed did not pass.
         """
         for source, caller in self._load().callers("inseq_before_attribute"):
-            try:
+            advice = f"To do without this plugin: {DISABLE_VARIABLE}={source.plugin}"
+            with Guard(PluginError, f"inseq_before_attribute of {source} failed", advice):
                 caller(request=request)
-            except InseqError:
-                raise
-            except Exception as error:
-                raise PluginError(
-                    f"inseq_before_attribute of {source} failed: {type(error).__name__}: {error}\n"
-                    f"  To do without this plugin: {DISABLE_VARIABLE}={source.plugin}"
-                ) from error
 
     def after_attribute(self, request: Any, output: Any) -> None:
         """Let every plugin look at a result; one that raises is kept as a failure, the result is not lost."""
@@ -170,7 +165,7 @@ class PluginHost:
         for source, caller in self._load().callers(hook):
             try:
                 caller(request=request, output=output)
-            except Exception as error:
+            except FOREIGN as error:
                 self._keep(Failure.of(source, hook, error))
         self._tell()
 

@@ -14,10 +14,11 @@ from typing import Any
 import attrs
 import pluggy
 
+from inseq_core.contracts.guard import one_line
 from inseq_core.errors import PluginError, closest, listed
 from inseq_core.hooks import hookspecs
 from inseq_core.hooks.discovery import Candidate, discover, is_disabled
-from inseq_core.hooks.provenance import Failure, Provenance, one_line
+from inseq_core.hooks.provenance import Failure, Provenance
 
 _PREFIX = f"{hookspecs.PROJECT}_"
 

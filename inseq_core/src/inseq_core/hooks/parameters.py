@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from inseq_core.contracts.guard import Guard, shown
 from inseq_core.errors import PluginError
 
 
@@ -49,11 +50,11 @@ def parameters_of(factory: Callable[..., Any]) -> tuple[Parameter, ...]:
         factory: a class (attrs or plain) or a function. What the engine gives to a step function is left out.
 
     Raises:
-        PluginError: it has no signature.
+        PluginError: it has no signature, or cannot be read.
     """
     try:
         return _known(factory)
-    except TypeError:  # it has no hash, or something in reading it failed, which then fails again
+    except TypeError:  # it has no hash
         return _read(factory)
 
 
@@ -63,14 +64,15 @@ def _known(factory: Callable[..., Any]) -> tuple[Parameter, ...]:
 
 
 def _read(factory: Callable[..., Any]) -> tuple[Parameter, ...]:
-    if inspect.isclass(factory):
-        found = _of_attrs(factory) if attrs.has(factory) else _of_signature(factory, skip=())
-    else:
-        found = _of_signature(factory, skip=_given_by_engine(factory))
-    docs = documented(inspect.getdoc(factory) or "", [p.name for p in found])
-    if inspect.isclass(factory) and not attrs.has(factory):
-        docs = documented(inspect.getdoc(factory.__init__) or "", [p.name for p in found]) | docs
-    return tuple(attrs.evolve(p, doc=p.doc or docs.get(p.name, "")) for p in found)
+    with Guard(PluginError, f"The parameters of {shown(factory)} cannot be read"):  # defaults may be calls
+        if inspect.isclass(factory):
+            found = _of_attrs(factory) if attrs.has(factory) else _of_signature(factory, skip=())
+        else:
+            found = _of_signature(factory, skip=_given_by_engine(factory))
+        docs = documented(inspect.getdoc(factory) or "", [p.name for p in found])
+        if inspect.isclass(factory) and not attrs.has(factory):
+            docs = documented(inspect.getdoc(factory.__init__) or "", [p.name for p in found]) | docs
+        return tuple(attrs.evolve(p, doc=p.doc or docs.get(p.name, "")) for p in found)
 
 
 def documented(docstring: str, names: Sequence[str]) -> dict[str, str]:

@@ -5,20 +5,12 @@ Two frozen records that travel with everything found: where it came from, and wh
 
 from __future__ import annotations
 
-import re
 import traceback
 
 import attrs
 
+from inseq_core.contracts.guard import inert, one_line
 from inseq_core.errors import PluginError
-
-_ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Characters that move a terminal's cursor, colour it, or turn a line around; lines and tabs are left."""
-
-
-def inert(text: str) -> str:
-    """``text`` with what would act on a terminal written out (``\\x1b``)."""
-    return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 @attrs.frozen(kw_only=True)
@@ -95,13 +87,3 @@ class Failure:
 
     def __str__(self) -> str:
         return f"{self.source} was set aside at {self.stage}: {self.reason}"
-
-
-def one_line(error: BaseException) -> str:
-    """``ErrorType: first line of its message``, also for exceptions whose message cannot be made."""
-    try:
-        lines = str(error).strip().splitlines()
-    except Exception:
-        lines = ["(its message could not be shown)"]
-    name = type(error).__name__
-    return inert(f"{name}: {lines[0]}" if lines else name)

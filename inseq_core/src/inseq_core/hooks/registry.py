@@ -15,6 +15,7 @@ from typing import Any, Generic
 
 import attrs
 
+from inseq_core.contracts.guard import one_line
 from inseq_core.errors import (
     AlreadyRegisteredError,
     InvalidArgumentError,
@@ -28,7 +29,7 @@ from inseq_core.errors import (
 from inseq_core.hooks.discovery import DISABLE_VARIABLE
 from inseq_core.hooks.kinds import Kind, SpecT
 from inseq_core.hooks.known import PACKAGE_OF_MODULE
-from inseq_core.hooks.provenance import SESSION, Provenance, one_line
+from inseq_core.hooks.provenance import SESSION, Provenance
 from inseq_core.hooks.specs import LazyObject
 
 

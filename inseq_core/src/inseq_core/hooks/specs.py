@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 import attrs
 
+from inseq_core.contracts.guard import inert
 from inseq_core.errors import InvalidArgumentError, invalid
-from inseq_core.hooks.provenance import inert
 
 LazyObject = str | Callable[..., Any]
 """``"package.module:object"``, imported on first use, or the object itself."""

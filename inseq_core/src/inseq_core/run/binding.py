@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from inseq_core.contracts.guard import Guard, shown
 from inseq_core.errors import (
     InseqError,
     InvalidArgumentError,
@@ -168,19 +169,14 @@ def made_method(entry: Entry[MethodSpec], arguments: Mapping[str, Any]) -> Any:
         InvalidArgumentError: it refuses a value.
         PluginError: it fails otherwise, or is no method.
     """
-    try:
+    whose = f"The method {entry.name!r} ({entry.provenance})"
+    advice = "This is a defect of the method: tell its authors, or run its conformance checks."
+    with Guard(PluginError, f"{whose} cannot be made", advice):
         made = construct(f"method {entry.name!r}", entry.load(), arguments)
-    except (InseqError, MemoryError):
-        raise
-    except Exception as error:
+        is_method = callable(getattr(made, "attribute", None))
+    if not is_method:
         raise PluginError(
-            f"The method {entry.name!r} ({entry.provenance}) cannot be made: {type(error).__name__}: {error}\n"
-            "  This is a defect of the method: tell its authors, or run its conformance checks."
-        ) from error
-    if not callable(getattr(made, "attribute", None)):
-        raise PluginError(
-            f"The method {entry.name!r} ({entry.provenance}) is made as {type(made).__name__}, which has no "
-            "attribute(ctx).\n  This is a defect of the method: tell its authors, or run its conformance checks."
+            f"{whose} is made as {type(made).__name__}, which has no attribute(ctx).\n  {advice}"
         )
     return made
 
@@ -204,5 +200,5 @@ def _reason(error: Exception) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = shown(value)
     return text if len(text) <= 80 else text[:77] + "…"

@@ -61,9 +61,10 @@ def check_request(request: AttributeRequest) -> None:
             f"  Use a differentiable attributed function ({listed(fitting, 20)}), or a method that removes "
             f"inputs."
         )
-    check = getattr(request.method.instance, "check", None)
-    if callable(check):
-        check(request)
+    with request.method.guard("check", request.adapter):
+        check = getattr(request.method.instance, "check", None)
+        if callable(check):
+            check(request)
 
 
 def check_capabilities(spec: MethodSpec, adapter: ModelAdapter) -> None:
@@ -137,5 +138,6 @@ def _check_function(function: BoundStepFunction, request: AttributeRequest) -> N
             f" ({request.profile.framework}) does not give."
         )
     if function.spec.check is not None:
-        check = resolve(function.spec.check, f"check of {function.name!r}")
-        check(function.arguments, request, function is request.attributed)
+        with function.guard("check", request.adapter):
+            check = resolve(function.spec.check, f"check of {function.name!r}")
+            check(function.arguments, request, function is request.attributed)

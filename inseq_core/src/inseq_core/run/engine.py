@@ -20,7 +20,7 @@ from inseq_core.contracts.memory import in_parts, middle
 from inseq_core.contracts.removal import RemovalWay
 from inseq_core.data.batch import EncodedText, IntArray
 from inseq_core.data.output import FeatureAttributionOutput
-from inseq_core.errors import ApproximationWarning, InseqError, MethodFailedError, NonFiniteScoreError
+from inseq_core.errors import ApproximationWarning, NonFiniteScoreError
 from inseq_core.hooks import get_host
 from inseq_core.run.assemble import Ledger
 from inseq_core.run.features import feature_set
@@ -126,20 +126,10 @@ def _output(request: AttributeRequest, ctx: AttributionContext) -> Any:
     """What the method gives.
 
     Raises:
-        MethodFailedError: it raised an error that is none of ours; memory that ran out is left to the planner.
+        MethodFailedError: it raised an error that is none of ours.
     """
-    try:
+    with request.method.guard("", request.adapter):
         return request.method.instance.attribute(ctx)
-    except (InseqError, MemoryError):
-        raise
-    except (Exception, SystemExit) as error:  # sys.exit() ends the method, not the program
-        if isinstance(error, Exception) and request.adapter.is_out_of_memory(error):
-            raise
-        raise MethodFailedError(
-            f"The method {request.method.name!r} ({request.method.entry.provenance}) failed on "
-            f"{request.profile.name}: {type(error).__name__}: {error}\n"
-            "  If the model runs well with other methods, tell the authors of this one."
-        ) from error
 
 
 def _between_texts(rows: RowSet, chosen: IntArray) -> tuple[IntArray, IntArray] | None:

@@ -13,9 +13,9 @@ from typing import Any
 import attrs
 
 from inseq_core.contracts.adapter import ModelAdapter
+from inseq_core.contracts.guard import Guard
 from inseq_core.errors import (
     CapabilityError,
-    InseqError,
     MissingPackageError,
     ModelLoadError,
     PluginError,
@@ -40,7 +40,12 @@ def load_adapter(
     location, entry = _find_framework(model, framework)
     load = entry.load()
     loader = Taker.of(f"framework {entry.name!r}", load, "", {})
-    first = next(iter(inspect.signature(load).parameters))  # the model itself
+    first = next(iter(inspect.signature(load).parameters), None)  # the model itself
+    if first is None:
+        raise PluginError(
+            f"The framework {entry.name!r} ({entry.provenance}) takes no arguments, so it cannot be told which "
+            "model to load.\n  Its authors have to write it as load(model, **options)."
+        )
     loader = attrs.evolve(loader, parameters=tuple(p for p in loader.parameters if p.name != first))
     if method is None:
         (options,) = share_out(WHERE, keywords, [loader], OWN)
@@ -106,15 +111,10 @@ def _location(carried: Entry[ModelSpec]) -> Any:
     Raises:
         PluginError: the plugin that carries the model failed to say it.
     """
-    try:
+    whose = f"The model {carried.name!r} of {carried.provenance}"
+    advice = "Reinstall the package that provides it, or tell its authors."
+    with Guard(PluginError, f"{whose} does not say where it is", advice):
         return carried.load()()
-    except InseqError:
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"The model {carried.name!r} of {carried.provenance} does not say where it is: "
-            f"{type(error).__name__}: {error}\n  Reinstall the package that provides it, or tell its authors."
-        ) from error
 
 
 def _loaded(
@@ -126,26 +126,21 @@ def _loaded(
         ModelLoadError: the framework failed, also with an error of its own.
         PluginError: what it gave is no adapter.
     """
+    whose = f"The framework {framework.name!r} ({framework.provenance})"
     try:
-        adapter = framework.load()(location, **options)
-        if not isinstance(adapter, ModelAdapter):
-            raise PluginError(
-                f"The framework {framework.name!r} ({framework.provenance}) loaded {model!r} as "
-                f"{type(adapter).__name__}, which is no ModelAdapter.\n  Tell its authors."
-            )
-        return adapter
+        with Guard(ModelLoadError, f"{whose} failed to load {_shown(model)}"):
+            adapter = framework.load()(location, **options)
     except ModelLoadError as error:
         guess = closest(model, models().names()) if isinstance(model, str) else None
         if guess is None or guess == model:
             raise
         raise ModelLoadError(f"{error}\n  Did you mean {guess!r}, which is installed?") from error
-    except (InseqError, MemoryError):
-        raise
-    except Exception as error:
-        raise ModelLoadError(
-            f"The framework {framework.name!r} ({framework.provenance}) failed to load {_shown(model)}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+    if not isinstance(adapter, ModelAdapter):
+        raise PluginError(
+            f"{whose} loaded {_shown(model)} as {type(adapter).__name__}, which is no ModelAdapter.\n"
+            "  Tell its authors."
+        )
+    return adapter
 
 
 _PLAIN = (int, float, bytes, os.PathLike, type(None))

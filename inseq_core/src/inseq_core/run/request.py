@@ -14,11 +14,13 @@ import attrs
 
 from inseq_core.aggregate.record import warn_of_meaning
 from inseq_core.contracts.adapter import EncodedInput, ModelAdapter, ModelProfile, TokenTexts
+from inseq_core.contracts.guard import Guard
 from inseq_core.contracts.step_function import BoundStepFunction
 from inseq_core.data.plain import items_of
 from inseq_core.data.texts import InputText, as_inputs, as_texts
 from inseq_core.errors import (
     InvalidArgumentError,
+    MethodFailedError,
     StepFunctionError,
     UnknownArgumentError,
     invalid,
@@ -61,6 +63,17 @@ class BoundMethod:
     def spec(self) -> MethodSpec:
         """What it declares."""
         return self.entry.spec
+
+    def guard(self, part: str, adapter: ModelAdapter) -> Guard:
+        """What names the method, where it or a part of it ("check") fails; memory is the planner's."""
+        whose = f"the method {self.name!r} ({self.entry.provenance})"
+        failed = f"The {part} of {whose}" if part else f"T{whose[1:]}"
+        return Guard(
+            MethodFailedError,
+            f"{failed} failed on {adapter.profile.name}",
+            "If the model runs well with other methods, tell the authors of this one.",
+            adapter.is_out_of_memory,
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False)

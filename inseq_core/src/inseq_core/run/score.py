@@ -13,9 +13,9 @@ import numpy as np
 from inseq_core.aggregate.functions import find_function
 from inseq_core.contracts.context import AttributionContext
 from inseq_core.contracts.memory import in_parts
-from inseq_core.contracts.step_function import Prepared, StepCall, StepFunctionArgs
+from inseq_core.contracts.step_function import BoundStepFunction, Prepared, StepCall, StepFunctionArgs
 from inseq_core.data.batch import EncodedText
-from inseq_core.errors import NonFiniteScoreError
+from inseq_core.errors import NonFiniteScoreError, StepFunctionError
 from inseq_core.hooks import resolve
 from inseq_core.run.request import AttributeRequest
 from inseq_core.run.rows import RowSet
@@ -51,12 +51,37 @@ def prepare_functions(request: AttributeRequest, call: StepCall) -> Prepared:
         if function.spec is None or function.spec.prepare is None:
             continue
         is_attributed_fn = function is request.attributed
-        prepare = resolve(function.spec.prepare, f"preparation of {function.name!r}")
-        prepared = prepare(call, function.arguments, is_attributed_fn) or Prepared()
+        with function.guard("preparation", call.adapter):
+            prepare = resolve(function.spec.prepare, f"preparation of {function.name!r}")
+            prepared = _checked(function, call, prepare(call, function.arguments, is_attributed_fn))
+            for name, value in prepared.notes.items():  # several functions say the same of one contrast
+                notes[name if notes.get(name, value) == value else f"{name} of {function.name}"] = value
         labels = prepared.labels if is_attributed_fn else labels
-        for name, value in prepared.notes.items():  # several functions say the same of one contrast
-            notes[name if notes.get(name, value) == value else f"{name} of {function.name}"] = value
     return Prepared(labels=labels, notes=notes)
+
+
+def _checked(function: BoundStepFunction, call: StepCall, prepared: Any) -> Prepared:
+    """What the preparation of a function gave.
+
+    Raises:
+        StepFunctionError: it is not what the contract says.
+    """
+    if prepared is None:
+        return Prepared()
+    wrong = None
+    if not isinstance(prepared, Prepared):
+        wrong = f"returned {type(prepared).__name__}, expected Prepared(…) or None"
+    elif not isinstance(prepared.notes, Mapping):
+        wrong = f"gave notes as {type(prepared.notes).__name__}, expected a dict"
+    elif not (isinstance(prepared.labels, (tuple, list)) and len(prepared.labels) in (0, len(call.texts))):
+        wrong = f"gave labels that are not one dict for each of {len(call.texts)} texts"
+    elif not all(isinstance(of_text, Mapping) for of_text in prepared.labels):
+        wrong = "gave labels that are no dicts: target position -> what is shown"
+    if wrong is not None:
+        raise StepFunctionError(
+            f"the preparation of step function {function.name!r} {wrong}.{function.whence}"
+        )
+    return prepared
 
 
 def column_labels(request: AttributeRequest, call: StepCall, prepared: Prepared) -> list[Mapping[int, str]]:
@@ -99,7 +124,13 @@ def _evaluate(request: AttributeRequest, rows: RowSet, call: StepCall) -> dict[s
         call=call, forward_output=adapter.forward_rows(batch, rows.grid), batch=batch, grid=rows.grid
     )
     with adapter.quiet():
-        return {function.name: adapter.to_numpy(function(args)) for function in request.step_functions}
+        return {f.name: _numbers(f, args) for f in request.step_functions}
+
+
+def _numbers(function: BoundStepFunction, args: StepFunctionArgs) -> np.ndarray:
+    values = function(args)
+    with function.guard("", args.adapter):  # an array that cannot be read
+        return args.adapter.to_numpy(values)
 
 
 def over_spans(
