@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 
+import attrs
 import numpy as np
 import pytest
 
@@ -12,6 +13,21 @@ from inseq_core.errors import MethodFailedError, MethodOutputError, NonFiniteSco
 def attribute(model, output, **arguments):
     """A call of the method that returns ``output``."""
     return model.attribute("the dog", method="broken", output=output, **arguments)
+
+
+def beside_zeros(**given):
+    """Scores as they should be, and something beside them."""
+    return lambda ctx: MethodOutput(target=np.zeros(ctx.target_shape), **given)
+
+
+@attrs.frozen
+class Unreadable:
+    """An array whose numbers cannot be had."""
+
+    shape: tuple[int, ...]
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("no numbers")
 
 
 @pytest.mark.parametrize(
@@ -38,6 +54,32 @@ def attribute(model, output, **arguments):
         (
             lambda ctx: ctx.output(target=np.zeros(ctx.target_shape), step_scores={"deltas": np.zeros(3)}),
             r"step score 'deltas' of shape \(3,\), expected \(8,\)",
+        ),
+        (beside_zeros(notes=None), "gave notes as NoneType, expected a dict"),
+        (beside_zeros(notes={"features": 3}), "gave the note 'features' as int, expected ctx.features"),
+        (beside_zeros(step_scores=[1.0]), "gave step_scores as list, expected a dict"),
+        (beside_zeros(step_scores={3: np.zeros(8)}), "gave step_scores with keys that are no names"),
+        (
+            beside_zeros(step_scores={"deltas": np.array([{}] * 8)}),
+            "step score 'deltas' of type object, expected real numbers",
+        ),
+        (beside_zeros(axes=3), "gave axes = 3, expected a tuple of different names"),
+        (beside_zeros(axes="layer"), "gave axes = 'layer', expected a tuple"),
+        (beside_zeros(axes=("layer", "layer")), "expected a tuple of different names"),
+        (beside_zeros(beside=None), "gave beside as NoneType"),
+        (
+            beside_zeros(beside={"error": None}),
+            r"gave 'error' beside its scores as NoneType, expected a pair",
+        ),
+        (beside_zeros(beside={"error": (None, None, None)}), "expected a pair"),
+        (beside_zeros(beside={"error": (None, np.array(["a"]))}), "of type <U1, expected real numbers"),
+        (beside_zeros(sequence_scores={"flow": None}), "gave sequence score 'flow' as NoneType"),
+        (beside_zeros(sequence_scores={"flow": []}), "for 0 texts, expected one value for each of 1 texts"),
+        (beside_zeros(sequence_scores={"flow": [object()]}), "of type object, expected real numbers"),
+        (beside_zeros(sequence_scores={"flow": [np.zeros((2, 3))]}), r"of shape \(2, 3\), expected .* 8\)"),
+        (
+            lambda ctx: ctx.output(target=Unreadable(ctx.target_shape)),
+            "gave cannot be read: RuntimeError: no",
         ),
     ],
 )
@@ -98,6 +140,43 @@ def test_nan_where_a_score_should_be_is_refused(lm):
         match=r"target attribution of 'broken' .* at target position 5.*\n.*comes from the method",
     ):
         attribute(lm, spoiled)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        lambda ctx: ctx.output(target=np.full(ctx.target_shape, 1e300)),
+        lambda ctx: beside_zeros(step_scores={"deltas": np.full(ctx.n_rows, -1e300)})(ctx),
+    ],
+)
+def test_what_float32_cannot_hold_is_refused(lm, output):
+    """Results are float32: the number became infinite after it was looked at."""
+    with pytest.raises(NonFiniteScoreError, match=r"\n.*float32, whose largest number"):
+        attribute(lm, output)
+
+
+def test_a_step_score_of_the_method_does_not_hide_the_one_that_was_asked_for(lm):
+    """One name shows one of them, and nobody could know which."""
+    with pytest.raises(MethodOutputError, match="step score 'entropy', which is also the name"):
+        attribute(
+            lm, beside_zeros(step_scores={"entropy": np.zeros(8)}), step_scores=["probability", "entropy"]
+        )
+
+
+def test_notes_are_kept_as_plain_data(lm):
+    """A note is no reason to lose a result, nor a way to change it later."""
+
+    class Silent:
+        def __repr__(self):
+            raise RuntimeError("nothing to say")
+
+    kept = [1, 2]
+    result = attribute(lm, beside_zeros(notes={"kept": kept, "silent": Silent(), "passes": "many"}))
+    kept.append(3)
+
+    assert result.info.notes["kept"] == [1, 2]
+    assert result.info.notes["silent"] == "<Silent>"
+    assert result.info.notes["passes"] == "many"
 
 
 def test_what_a_method_leaves_behind_a_step_does_not_matter(lm):

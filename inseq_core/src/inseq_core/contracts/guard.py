@@ -13,10 +13,13 @@ from typing import Any
 
 import attrs
 
-from inseq_core.errors import InseqError
+from inseq_core.errors import InseqError, InseqWarning
 
 FOREIGN = (Exception, SystemExit, GeneratorExit)
 """What ends a plugin, not the program. An interrupt is the user's and goes through."""
+
+_OURS = (InseqError, InseqWarning, MemoryError)
+"""What is left as it is: our own errors, our warnings where they are made errors, and memory that ran out."""
 
 _ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Characters that move a terminal's cursor, colour it, or turn a line around; lines and tabs are left."""
@@ -26,7 +29,7 @@ _ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u206
 class Guard:
     """A ``with`` block around a call of code that is not ours.
 
-    Errors of inseq's own, memory that ran out and interrupts are left as they are.
+    Errors and warnings of inseq's own, memory that ran out and interrupts are left as they are.
 
     Attributes:
         error: class of the error that everything else becomes.
@@ -46,7 +49,7 @@ class Guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or not isinstance(error, FOREIGN) or isinstance(error, (InseqError, MemoryError)):
+        if error is None or not isinstance(error, FOREIGN) or isinstance(error, _OURS):
             return
         if self.passes is not None and _is_passed(self.passes, error):
             return

@@ -50,10 +50,13 @@ def as_plain(value: Any, depth: int = 0) -> Any:
         return [as_plain(item, depth + 1) for item in value]
     if isinstance(value, Set):
         return sorted((as_plain(item, depth + 1) for item in value), key=repr)
-    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
-        return as_plain(value.tolist(), depth + 1)
-    name = getattr(value, "__qualname__", None)
-    text = str(name) if name else repr(value)
+    try:
+        if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+            return as_plain(value.tolist(), depth + 1)
+        name = getattr(value, "__qualname__", None)
+        text = str(name) if name else repr(value)
+    except (Exception, SystemExit):  # what it holds is no reason to lose a result
+        text = "\n"
     return text if "\n" not in text else f"<{type(value).__name__}>"  # a module prints all of its layers
 
 

@@ -16,11 +16,14 @@ import numpy as np
 
 from inseq_core.aggregate.functions import find_function
 from inseq_core.contracts.context import AttributionContext
+from inseq_core.contracts.guard import Guard
 from inseq_core.contracts.step_function import Prepared, StepCall
 from inseq_core.data.batch import EncodedText
+from inseq_core.data.plain import as_plain
 from inseq_core.data.result import MethodOutput
 from inseq_core.data.steps import StepGrid
 from inseq_core.errors import MethodOutputError
+from inseq_core.run.method_output import broken_promise
 from inseq_core.run.request import AttributeRequest
 from inseq_core.run.rows import RowSet
 from inseq_core.run.score import check_finite, column_labels
@@ -30,6 +33,12 @@ GRANULAR_BUDGET = 2**30
 
 ROW_SPECIFIC_NOTES = ("features", "feature_scores")
 """Notes of removal methods that are about rows, not about the call."""
+
+_DEFECT = "This is a defect of the method: tell its authors, or run its conformance checks."
+
+_TOO_LARGE = (
+    "Results are float32, whose largest number is 3.4e38: scale what is explained, or the scores, down."
+)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -112,42 +121,46 @@ class Ledger:
             MethodOutputError: it is not what the contract says.
             NonFiniteScoreError: NaN or infinity where there should be a score.
         """
+        with self._guard():
+            self._put(rows, ctx, output)
+
+    def _put(self, rows: RowSet, ctx: AttributionContext, output: MethodOutput) -> None:
         self._check(rows, ctx, output)
         self.axes = self._axes_of(output)
         sides = {}
         for side in ("source", "target"):
             values = getattr(output, side)
             if values is not None:
-                values = self.request.adapter.to_numpy(values)
-                if values.dtype.kind not in "fiub":
-                    raise self._wrong(f"gave {side} scores of type {values.dtype}, expected real numbers")
-                visible = ctx.visible(side)
-                is_finite = np.isfinite(values).all(axis=tuple(range(2, values.ndim))) | ~visible
-                check_finite(
-                    self.request,
-                    rows,
-                    f"The {side} attribution of {self._name!r}",
-                    is_finite.all(axis=1),
-                    self._whence(),
-                )
-                sides[side] = self._reduce(values).astype(np.float32, copy=False)
+                values = self._real(f"{side} scores", values)
+                self._check_finite(rows, ctx, side, values, self._whence())
+                sides[side] = _single(self._reduce(values))
+                if sides[side] is not values:
+                    self._check_finite(rows, ctx, side, sides[side], _TOO_LARGE)
         for sequence, chosen in rows.by_sequence():
             sheet = self.texts[rows.batch.origin[sequence]]
             for side, values in sides.items():
                 self._enter(sheet, side, chosen, rows.grid, values)
         self._put_beside(rows, ctx, output)
-        self.put_step_scores(rows, {n: self._numbers(rows, n, v) for n, v in output.step_scores.items()})
+        own = {name: self._numbers(rows, name, values) for name, values in output.step_scores.items()}
+        self.put_step_scores(rows, own, f"It comes from the method ({self.request.method.entry.provenance}).")
         self._put_sequence_scores(rows, output.sequence_scores)
         self._put_notes(rows, output.notes)
 
-    def put_step_scores(self, rows: RowSet, scores: Mapping[str, np.ndarray]) -> None:
+    def put_step_scores(
+        self, rows: RowSet, scores: Mapping[str, np.ndarray], advice: str | None = None
+    ) -> None:
         """Enter (R,) values of each name.
 
+        Args:
+            advice: what to do about NaN or infinity among them.
+
         Raises:
-            NonFiniteScoreError: NaN or infinity among them.
+            NonFiniteScoreError: there is one, or a number beyond float32.
         """
         for name, values in scores.items():
-            check_finite(self.request, rows, f"The step score {name!r}", np.isfinite(values))
+            what = f"The step score {name!r}"
+            check_finite(self.request, rows, what, np.isfinite(values), advice)
+            check_finite(self.request, rows, what, np.isfinite(_single(values)), _TOO_LARGE)
         for sequence, chosen in rows.by_sequence():
             sheet = self.texts[rows.batch.origin[sequence]]
             sheet.put_step_scores(rows.grid.step[chosen], {n: v[chosen] for n, v in scores.items()})
@@ -168,8 +181,16 @@ class Ledger:
 
     def _wrong(self, problem: str) -> MethodOutputError:
         return MethodOutputError(
-            f"The method {self._name!r} ({self.request.method.entry.provenance}) {problem}.\n"
-            "  This is a defect of the method: tell its authors, or run its conformance checks."
+            f"The method {self._name!r} ({self.request.method.entry.provenance}) {problem}.\n  {_DEFECT}"
+        )
+
+    def _guard(self) -> Guard:
+        """What names the method where something that it gave cannot be read."""
+        return Guard(
+            MethodOutputError,
+            f"What the method {self._name!r} ({self.request.method.entry.provenance}) gave cannot be read",
+            _DEFECT,
+            self.request.adapter.is_out_of_memory,
         )
 
     def _whence(self) -> str | None:
@@ -182,10 +203,10 @@ class Ledger:
         )
 
     def _check(self, rows: RowSet, ctx: AttributionContext, output: MethodOutput) -> None:
-        if not isinstance(output, MethodOutput):
-            raise self._wrong(
-                f"returned {type(output).__name__}, expected a MethodOutput: ctx.output(source, target)"
-            )
+        taken = [function.name for function in self.request.step_functions]
+        problem = broken_promise(output, n_texts=len(ctx.batch), taken=taken)
+        if problem is not None:
+            raise self._wrong(problem)
         if output.source is None and output.target is None:
             return
         trailing = self._axes_of(output)
@@ -206,7 +227,7 @@ class Ledger:
 
     def _axes_of(self, output: MethodOutput) -> tuple[str, ...]:
         """Names of the trailing axes: the output's own, where they differ from what the spec says."""
-        return self.request.method.spec.trailing_axes if output.axes is None else output.axes
+        return self.request.method.spec.trailing_axes if output.axes is None else tuple(output.axes)
 
     def _expected_shapes(
         self, ctx: AttributionContext, output: MethodOutput
@@ -223,8 +244,22 @@ class Ledger:
     def _shape(expected: tuple[int, int] | None, trailing: Sequence[str]) -> str:
         return f"({', '.join([*map(str, expected or ()), *trailing])})"
 
-    def _numbers(self, rows: RowSet, name: str, values: Any) -> np.ndarray:
+    def _real(self, what: str, values: Any) -> np.ndarray:
         numbers = self.request.adapter.to_numpy(values)
+        if numbers.dtype.kind not in "fiub":
+            raise self._wrong(f"gave {what} of type {numbers.dtype}, expected real numbers")
+        return numbers
+
+    def _check_finite(
+        self, rows: RowSet, ctx: AttributionContext, side: str, values: np.ndarray, advice: str | None
+    ) -> None:
+        """Refuse NaN and infinity where a row can see the position."""
+        is_finite = np.isfinite(values).all(axis=tuple(range(2, values.ndim))) | ~ctx.visible(side)
+        what = f"The {side} attribution of {self._name!r}"
+        check_finite(self.request, rows, what, is_finite.all(axis=1), advice)
+
+    def _numbers(self, rows: RowSet, name: str, values: Any) -> np.ndarray:
+        numbers = self._real(f"step score {name!r}", values)
         if numbers.shape != (len(rows),):
             raise self._wrong(f"gave step score {name!r} of shape {numbers.shape}, expected ({len(rows)},)")
         return numbers
@@ -271,7 +306,7 @@ class Ledger:
                 expected = ctx.source_shape if side == "source" else ctx.target_shape
                 if values is None and expected is None:
                     continue
-                numbers = None if values is None else self.request.adapter.to_numpy(values)
+                numbers = None if values is None else self._real(f"{name!r} beside its scores", values)
                 if numbers is None or numbers.shape != expected:
                     shape = None if numbers is None else numbers.shape
                     raise self._wrong(f"gave {name!r} of shape {shape} for the {side}, expected {expected}")
@@ -290,7 +325,14 @@ class Ledger:
                         f"gave sequence score {name!r} for {len(chosen)} of {sheet.n_steps} steps of a text: "
                         "its spec needs all_steps=True"
                     )
-                sheet.sequence_scores[name] = self.request.adapter.to_numpy(values[sequence])
+                numbers = self._real(f"sequence score {name!r}", values[sequence])
+                is_by_step = numbers.ndim > 1 and not name.startswith(("encoder", "decoder"))
+                if is_by_step and numbers.shape[1] != sheet.n_steps:
+                    raise self._wrong(
+                        f"gave sequence score {name!r} of shape {numbers.shape}, expected (positions, "
+                        f"{sheet.n_steps}): one column a step"
+                    )
+                sheet.sequence_scores[name] = numbers
 
     def _put_notes(self, rows: RowSet, notes: Mapping[str, Any]) -> None:
         if "features" in notes:
@@ -299,9 +341,18 @@ class Ledger:
         for name, value in notes.items():
             if name in ROW_SPECIFIC_NOTES:
                 continue
-            known = self.notes.get(name)
-            is_count = isinstance(value, (int, float)) and not isinstance(value, bool)
-            self.notes[name] = known + value if is_count and name == "passes" and known is not None else value
+            value, known = as_plain(value), self.notes.get(name)
+            self.notes[name] = known + value if name == "passes" and _are_counts(known, value) else value
+
+
+def _are_counts(*values: Any) -> bool:
+    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    """The same as float32; what is beyond its range becomes infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32, copy=False)
 
 
 def _fill(array: np.ndarray, side: str, chosen: np.ndarray, grid: StepGrid, values: np.ndarray) -> None:
