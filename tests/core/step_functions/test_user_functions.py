@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import attrs
 import numpy as np
 import pytest
 
 import inseq_core as ic
 from inseq_core import errors
-from inseq_core.hooks import PluginHost, Provenance, get_host, step_functions, use_host
+from inseq_core.hooks import MethodSpec, PluginHost, Provenance, get_host, step_functions, use_host
 from inseq_core.hooks.registration import register_step_function
 from inseq_core.run.request import find_function
 
@@ -213,6 +214,51 @@ def test_an_explained_function_that_is_nan_is_named_too(lm):
         errors.NonFiniteScoreError, match=r"attributed function 'undefined'.*\n.*division by zero"
     ):
         lm.attribute(TEXTS, attributed_fn=undefined)
+
+
+def test_a_step_score_that_is_nan_on_sound_logits_is_the_function_s(lm):
+    """To load the model otherwise would change nothing; whoever wrote the function has to know."""
+
+    class Plugin:
+        @ic.hookimpl
+        def inseq_step_functions(self):
+            yield ic.StepFunctionSpec(
+                name="undefined", function=lambda args: args.logits[:, 0] * np.nan, summary="Broken."
+            )
+
+    host = PluginHost()
+    host.register_plugin(Plugin(), Provenance(plugin="acme", distribution="acme-inseq", version="1.0"))
+    with (
+        use_host(host),
+        pytest.raises(
+            errors.NonFiniteScoreError, match=r"(?s)'undefined'.*division.*acme-inseq 1\.0"
+        ) as raised,
+    ):
+        scores(lm, "undefined")
+    assert "overflow" not in str(raised.value)
+
+
+def test_an_explained_function_that_is_infinite_is_refused_though_its_slope_is_zero(lm):
+    """A method that gives finite scores for it explains nothing."""
+
+    def endless(args):
+        return args.logits[:, 0] * 0.0 + np.inf
+
+    @attrs.frozen
+    class Flat:
+        """Asks for the scores as a gradient method does, and gives their slope."""
+
+        def attribute(self, ctx):
+            ctx.scores()
+            return ctx.output(target=np.zeros(ctx.target_shape))
+
+    get_host().methods.register(MethodSpec(name="flat", factory=Flat, summary="Flat."))
+    try:
+        assert len(lm.attribute(TEXTS, method="flat")) == len(TEXTS)
+        with pytest.raises(errors.NonFiniteScoreError, match="attributed function 'endless'"):
+            lm.attribute(TEXTS, method="flat", attributed_fn=endless)
+    finally:
+        get_host().methods.unregister("flat")
 
 
 def test_nan_of_the_model_is_not_blamed_on_the_function(lm):

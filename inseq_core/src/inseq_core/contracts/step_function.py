@@ -187,6 +187,8 @@ class StepFunctionArgs:
 
 _FORM = "It is given arrays of one row a step, which it must not change in place."
 
+_IS_FINITE = "which values of the attributed function are finite"
+
 DOCUMENTED_KEYWORDS = (
     "attribution_model",
     "forward_output",
@@ -245,7 +247,10 @@ class BoundStepFunction:
             StepFunctionError: it failed, or changed what it was given.
         """
         with self.guard("", args.adapter):
-            return self._of_rows(args)
+            values = self._of_rows(args)
+            if args.is_attributed_fn:  # read by ``was_finite``, when the device is waited for anyway
+                args.call.cache[_IS_FINITE] = array_namespace(values).isfinite(values)
+            return values
 
     def guard(self, part: str, adapter: ModelAdapter) -> Guard:
         """What names the function, where it or a part of it ("check") fails; memory is the planner's."""
@@ -332,6 +337,12 @@ class BoundStepFunction:
             f"step function {self.name!r} returned values of type {values.dtype}, expected real numbers."
             f"{self.whence}"
         )
+
+
+def was_finite(call: StepCall) -> bool:
+    """Whether the attributed function gave only finite values when it was last evaluated in this call."""
+    is_finite = call.cache.pop(_IS_FINITE, None)
+    return is_finite is None or bool(call.adapter.to_numpy(is_finite).all())
 
 
 def _protected(output: ForwardOutput) -> ForwardOutput:

@@ -18,6 +18,7 @@ import numpy as np
 from inseq_core.contracts.context import AttributionContext, ContextRequest
 from inseq_core.contracts.memory import in_parts, middle
 from inseq_core.contracts.removal import RemovalWay
+from inseq_core.contracts.step_function import was_finite
 from inseq_core.data.batch import EncodedText, IntArray
 from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.errors import ApproximationWarning, NonFiniteScoreError
@@ -113,6 +114,8 @@ def _attribute(rows: RowSet, ledger: Ledger, advance: Advance) -> None:
         except NonFiniteScoreError:
             check_attributed(request, part, ctx)  # names the function, if it began there
             raise
+        if not was_finite(ledger.call):  # what is infinite everywhere has no slope, and so finite scores
+            check_attributed(request, part, ctx)
         advance(len(part))
 
     def cut(chosen: IntArray) -> tuple[IntArray, IntArray] | None:

@@ -13,7 +13,13 @@ import numpy as np
 from inseq_core.aggregate.functions import find_function
 from inseq_core.contracts.context import AttributionContext
 from inseq_core.contracts.memory import in_parts
-from inseq_core.contracts.step_function import BoundStepFunction, Prepared, StepCall, StepFunctionArgs
+from inseq_core.contracts.step_function import (
+    BoundStepFunction,
+    ForwardOutput,
+    Prepared,
+    StepCall,
+    StepFunctionArgs,
+)
 from inseq_core.data.batch import EncodedText
 from inseq_core.errors import NonFiniteScoreError, StepFunctionError
 from inseq_core.hooks import resolve
@@ -124,7 +130,11 @@ def _evaluate(request: AttributeRequest, rows: RowSet, call: StepCall) -> dict[s
         call=call, forward_output=adapter.forward_rows(batch, rows.grid), batch=batch, grid=rows.grid
     )
     with adapter.quiet():
-        return {f.name: _numbers(f, args) for f in request.step_functions}
+        scores = {function.name: _numbers(function, args) for function in request.step_functions}
+    if not request.is_summed:  # a sum may leave single steps out
+        for function in request.step_functions:
+            _check_values(request, rows, function, scores[function.name], args.forward_output)
+    return scores
 
 
 def _numbers(function: BoundStepFunction, args: StepFunctionArgs) -> np.ndarray:
@@ -155,15 +165,32 @@ def check_attributed(request: AttributeRequest, rows: RowSet, ctx: AttributionCo
     """
     adapter, scored = request.adapter, rows.grid.scored
     output = adapter.forward_rows(rows.prefix, scored)
-    is_finite = np.isfinite(adapter.to_numpy(request.attributed(ctx.args(output, rows.prefix, scored))))
-    logits = adapter.to_numpy(output.logits)[:, 0, :]
+    values = _numbers(request.attributed, ctx.args(output, rows.prefix, scored))
+    _check_values(request, RowSet(batch=rows.batch, grid=scored), request.attributed, values, output)
+
+
+def _check_values(
+    request: AttributeRequest,
+    rows: RowSet,
+    function: BoundStepFunction,
+    values: np.ndarray,
+    output: ForwardOutput,
+) -> None:
+    """Refuse NaN and infinity among a function's values (R,), and say if they are its own or the model's.
+
+    Raises:
+        NonFiniteScoreError: some are not finite.
+    """
+    is_finite = np.isfinite(values)
+    if is_finite.all():
+        return
+    logits = request.adapter.to_numpy(output.logits)[:, 0, :]
     # a token may be forbidden (-inf), but something has to be possible, and nothing certain beyond all
     # numbers
     is_sound = ~np.isnan(logits).any(axis=1) & np.isfinite(logits.max(axis=1))
-    by_token = RowSet(batch=rows.batch, grid=scored)
-    is_own = bool(is_sound[~is_finite].all())
-    name = f"The attributed function {request.attributed.name!r}"
-    check_finite(request, by_token, name, is_finite, _OF_ITSELF if is_own else None)
+    kind = "attributed function" if function is request.attributed else "step score"
+    advice = f"{_OF_ITSELF}{function.whence}" if is_sound[~is_finite].all() else None
+    check_finite(request, rows, f"The {kind} {function.name!r}", is_finite, advice)
 
 
 _OF_ITSELF = (
