@@ -8,6 +8,7 @@ import inseq_core as ic
 from inseq_core import errors
 from inseq_core.hooks import MethodSpec, PluginHost, Provenance, get_host, step_functions, use_host
 from inseq_core.hooks.registration import register_step_function
+from inseq_core.model import AttributionModel
 from inseq_core.run.request import find_function
 
 TEXTS = ["the dog", "a woman sees the small cat"]
@@ -180,6 +181,44 @@ def test_a_function_that_changes_the_logits_is_stopped(lm):
 
     with pytest.raises(errors.StepFunctionError, match=r"'zero' failed.*read-only"):
         scores(lm, zero)
+
+
+def through_data(logits):
+    """torch does not count it."""
+    logits.data.mul_(0.1)
+
+
+def through_numpy(logits):
+    """Nor this, which shares the memory."""
+    logits.detach().numpy()[...] *= 0.1
+
+
+def through_flags(logits):
+    """numpy lets a view of what can be written to be written to again."""
+    logits.setflags(write=True)
+    logits *= 0.1
+
+
+@pytest.mark.parametrize("write", [through_data, through_numpy, through_flags])
+def test_a_function_that_changes_the_logits_unseen_changes_no_other_s(lm, write):
+    """The next function gave a wrong number, without a word."""
+    model = lm
+    if write is not through_flags:
+        pytest.importorskip("torch")
+        from inseq_core.testing.torch_toys import TorchToy
+
+        model = AttributionModel(TorchToy(), "leave_out")
+
+    def evil(args):
+        first = args.logits[:, 0] * 1.0
+        write(args.forward_output.logits)
+        return first
+
+    alone = model.attribute(TEXTS, method="dummy", step_scores=["probability"])
+    beside = model.attribute(TEXTS, method="dummy", step_scores=[evil, "probability"])
+
+    for expected, actual in zip(alone, beside, strict=True):
+        np.testing.assert_array_equal(actual.step_scores["probability"], expected.step_scores["probability"])
 
 
 def test_a_function_that_fails_is_named_and_its_own_error_kept(lm):

@@ -215,6 +215,7 @@ class BoundStepFunction:
         rowwise: see ``StepFunctionSpec``.
         differentiable: gradient methods may explain it.
         origin: the plugin that it is from, in words; "" for functions of this session.
+        keeps_inputs: it is known to leave what it is given as it is, so that it needs no copy of its own.
     """
 
     name: str
@@ -225,6 +226,7 @@ class BoundStepFunction:
     differentiable: bool = True
     spec: StepFunctionSpec | None = None
     origin: str = ""
+    keeps_inputs: bool = False
 
     @property
     def whence(self) -> str:
@@ -291,7 +293,8 @@ class BoundStepFunction:
         return False
 
     def _evaluate(self, args: StepFunctionArgs) -> Any:
-        args = attrs.evolve(args, forward_output=_protected(args.forward_output))
+        is_shared = not args.is_attributed_fn and not self.keeps_inputs
+        args = attrs.evolve(args, forward_output=_protected(args.forward_output, is_shared))
         logits = args.forward_output.logits
         version = _version(logits)
         if self.takes_args_record:
@@ -345,13 +348,20 @@ def was_finite(call: StepCall) -> bool:
     return is_finite is None or bool(call.adapter.to_numpy(is_finite).all())
 
 
-def _protected(output: ForwardOutput) -> ForwardOutput:
-    """The same output; numpy arrays as views that cannot be written to."""
-    if not isinstance(output.logits, np.ndarray):
-        return output
-    logits = output.logits.view()
-    logits.setflags(write=False)
-    return attrs.evolve(output, logits=logits)
+def _protected(output: ForwardOutput, is_shared: bool) -> ForwardOutput:
+    """The same output; numpy arrays as views that cannot be written to.
+
+    Args:
+        is_shared: other functions read the logits too. They become a copy: not every way to write into an
+            array can be noticed (torch does not count those through ``.data`` or numpy).
+    """
+    logits = output.logits
+    if is_shared:
+        logits = array_namespace(logits).asarray(logits, copy=True)
+    if isinstance(logits, np.ndarray):
+        logits = logits.view()
+        logits.setflags(write=False)
+    return output if logits is output.logits else attrs.evolve(output, logits=logits)
 
 
 def _version(array: Any) -> Any:

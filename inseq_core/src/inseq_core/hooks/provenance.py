@@ -33,6 +33,11 @@ class Provenance:
         """True for what was registered at run time, False for what a plugin gave."""
         return self == SESSION
 
+    @property
+    def is_core(self) -> bool:
+        """True for what the core itself gives."""
+        return self.distribution == "inseq-core"
+
     def __str__(self) -> str:
         if self.is_session:
             return "registered in this session"

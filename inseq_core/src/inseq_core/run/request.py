@@ -296,6 +296,7 @@ def find_function(function: str | Callable[..., Any]) -> BoundStepFunction:
             differentiable=spec.differentiable,
             spec=spec,
             origin="" if entry.provenance.is_session else str(entry.provenance),
+            keeps_inputs=entry.provenance.is_core,
         )
     if not callable(function):
         raise invalid("step function", function, "the id of a step function, or a function")
