@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import copy
+import json
+import pickle
+
 import attrs
 import numpy as np
 import pytest
 from support.results import decoder_only, encoder_decoder, output_of
 
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput, FeatureAttributionStepOutput
+from inseq_core.data.info import AttributionInfo
+from inseq_core.data.output import FeatureAttributionOutput
 from inseq_core.data.token import Segment, TokenWithId
-from inseq_core.errors import InvalidArgumentError
+from inseq_core.errors import AggregatorFailedError, InvalidArgumentError
 
 
 def test_tokens_equal_their_strings_and_lists_of_them():
@@ -28,6 +34,88 @@ def test_a_result_cannot_be_changed_in_place():
         sequence.attr_pos_start = 0
     with pytest.raises(ValueError, match="read-only"):
         sequence.source_attributions[0, 0] = 7
+
+
+CHANGES = {
+    "set": lambda d: d.__setitem__("x", 1),
+    "delete": lambda d: d.__delitem__(next(iter(d))),
+    "update": lambda d: d.update(x=1),
+    "add": lambda d: d.__ior__({"x": 1}),
+    "setdefault": lambda d: d.setdefault("x", 1),
+    "pop": lambda d: d.pop(next(iter(d))),
+    "popitem": lambda d: d.popitem(),
+    "clear": lambda d: d.clear(),
+}
+
+
+def dicts_of(output):
+    """Every dict of a result."""
+    sequence = output[0]
+    return [
+        sequence.step_scores,
+        sequence.sequence_scores,
+        sequence.step_aggregation,
+        sequence.step_aggregation["p"],
+        sequence.step_attributions[0].step_scores,
+        output.info.extras,
+        output.info.notes,
+        output.info.notes["counts"],
+        output.info.input_texts[0][0],
+        output.info.baseline,
+    ]
+
+
+def with_dicts():
+    """A result with something in each of its dicts."""
+    sequence = encoder_decoder(
+        sequence_scores={"flow": np.ones((4, 3))}, step_aggregation={"p": {"spans": "prod"}}
+    )
+    info = AttributionInfo(
+        extras={"mood": "good"},
+        notes={"counts": {"forward": 1}},
+        input_texts=([{"role": "user"}],),
+        baseline={"kind": "mean"},
+    )
+    return FeatureAttributionOutput([sequence], None, info)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_dicts_of_a_result_cannot_be_changed_either(change):
+    """An aggregator that added a step score added it to the user's own result."""
+    output = with_dicts()
+    before = copy.deepcopy(output)
+
+    for values in dicts_of(output):
+        assert values
+        with pytest.raises(TypeError, match=r"cannot be changed.*\n.*attrs\.evolve"):
+            CHANGES[change](values)
+    assert output == before
+
+
+def test_dicts_that_cannot_be_changed_are_dicts_otherwise():
+    """They are copied, pickled, compared, merged and written as any other."""
+    output = with_dicts()
+
+    for values in dicts_of(output):
+        for same in (copy.copy(values), copy.deepcopy(values), pickle.loads(pickle.dumps(values))):
+            assert type(same) is type(values) and same.keys() == values.keys()
+        assert type({**values}) is type(values.copy()) is type(values | {}) is dict
+    assert json.loads(json.dumps(output.info.notes)) == output.info.notes == {"counts": {"forward": 1}}
+    assert pickle.loads(pickle.dumps(output)) == copy.deepcopy(output) == output
+
+
+def test_an_aggregator_that_changes_what_it_is_given_is_told_so():
+    """The original stays as it is."""
+
+    class Adds:
+        def aggregate(self, attribution):
+            attribution.step_scores["x"] = np.zeros(attribution.n_steps)
+            return attribution
+
+    sequence = encoder_decoder()
+    with pytest.raises(AggregatorFailedError, match=r"Adds.*cannot be changed"):
+        sequence.aggregate(Adds)
+    assert sequence == encoder_decoder()
 
 
 def test_equality_is_of_numbers_and_nan_equals_nan():

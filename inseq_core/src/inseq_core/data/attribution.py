@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 
 from inseq_core.axes import TRAILING_AXES
+from inseq_core.data.read_only import ReadOnlyDict
 from inseq_core.data.scores import (
     ScoreArray,
     ScoreMeaning,
@@ -36,7 +37,8 @@ def _flags(values: Iterable[Any] | None) -> Flags | None:
 
 
 def _aggregate_maps(values: Mapping[str, Mapping[str, str]] | None) -> dict[str, dict[str, str]]:
-    return {str(name): dict(functions) for name, functions in (values or {}).items()}
+    maps = {str(name): ReadOnlyDict(functions) for name, functions in (values or {}).items()}
+    return ReadOnlyDict(maps)
 
 
 def _known_axes(instance: Any, attribute: Any, value: tuple[str, ...]) -> None:

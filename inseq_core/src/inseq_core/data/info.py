@@ -12,8 +12,22 @@ from typing import Any
 import attrs
 
 from inseq_core.data.plain import as_plain, as_plain_dict, as_plain_tuple, same_plain
+from inseq_core.data.read_only import read_only
 
 PlainDict = dict[str, Any]
+
+
+def _value(value: Any) -> Any:
+    return read_only(as_plain(value))
+
+
+def _facts(values: Mapping[str, Any] | None) -> PlainDict:
+    facts: PlainDict = read_only(as_plain_dict(values))
+    return facts
+
+
+def _values(values: Any) -> tuple[Any, ...]:
+    return tuple(map(read_only, as_plain_tuple(values)))
 
 
 def now() -> str:
@@ -52,13 +66,13 @@ class AttributionInfo(Mapping[str, Any]):
     """
 
     attribution_method: str | None = None
-    attribution_args: PlainDict = attrs.field(factory=dict, converter=as_plain_dict)
+    attribution_args: PlainDict = attrs.field(factory=dict, converter=_facts)
     attributed_fn: str | None = None
-    attributed_fn_args: PlainDict = attrs.field(factory=dict, converter=as_plain_dict)
-    step_scores: tuple[str, ...] = attrs.field(default=(), converter=as_plain_tuple)
-    step_scores_args: PlainDict = attrs.field(factory=dict, converter=as_plain_dict)
-    attr_pos_start: Any = attrs.field(default=None, converter=as_plain)
-    attr_pos_end: Any = attrs.field(default=None, converter=as_plain)
+    attributed_fn_args: PlainDict = attrs.field(factory=dict, converter=_facts)
+    step_scores: tuple[str, ...] = attrs.field(default=(), converter=_values)
+    step_scores_args: PlainDict = attrs.field(factory=dict, converter=_facts)
+    attr_pos_start: Any = attrs.field(default=None, converter=_value)
+    attr_pos_end: Any = attrs.field(default=None, converter=_value)
     attribute_target: bool = False
     output_step_attributions: bool = False
     include_eos_baseline: bool = False
@@ -66,30 +80,30 @@ class AttributionInfo(Mapping[str, Any]):
     skip_special_tokens: bool = False
     clean_special_chars: bool = False
     constrained_decoding: bool = False
-    generation_args: PlainDict = attrs.field(factory=dict, converter=as_plain_dict)
-    input_texts: tuple[Any, ...] = attrs.field(default=(), converter=as_plain_tuple)
-    generated_texts: tuple[Any, ...] = attrs.field(default=(), converter=as_plain_tuple)
-    baseline: Any = attrs.field(default=None, converter=as_plain)
+    generation_args: PlainDict = attrs.field(factory=dict, converter=_facts)
+    input_texts: tuple[Any, ...] = attrs.field(default=(), converter=_values)
+    generated_texts: tuple[Any, ...] = attrs.field(default=(), converter=_values)
+    baseline: Any = attrs.field(default=None, converter=_value)
     model_name: str | None = None
     model_class: str | None = None
     tokenizer_name: str | None = None
     tokenizer_class: str | None = None
     framework: str | None = None
     exec_time: float | None = None
-    versions: PlainDict = attrs.field(factory=dict, converter=as_plain_dict)
+    versions: PlainDict = attrs.field(factory=dict, converter=_facts)
     method_plugin: str | None = None
     method_distribution: str | None = None
     method_version: str | None = None
-    seed: Any = attrs.field(default=None, converter=as_plain)
+    seed: Any = attrs.field(default=None, converter=_value)
     dtype: str | None = None
     device: str | None = None
-    passes: Any = attrs.field(default=None, converter=as_plain)
-    reductions: tuple[Any, ...] = attrs.field(default=(), converter=as_plain_tuple)
-    notes: PlainDict = attrs.field(factory=dict, converter=as_plain_dict)
-    warnings: tuple[str, ...] = attrs.field(default=(), converter=as_plain_tuple)
+    passes: Any = attrs.field(default=None, converter=_value)
+    reductions: tuple[Any, ...] = attrs.field(default=(), converter=_values)
+    notes: PlainDict = attrs.field(factory=dict, converter=_facts)
+    warnings: tuple[str, ...] = attrs.field(default=(), converter=_values)
     created: str = attrs.field(factory=now)
     source_format: str | None = None
-    extras: PlainDict = attrs.field(factory=dict, converter=as_plain_dict)
+    extras: PlainDict = attrs.field(factory=dict, converter=_facts)
 
     def __getitem__(self, key: str) -> Any:
         if key in _FIELDS:

@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from inseq_core.data.read_only import ReadOnlyDict
 from inseq_core.errors import invalid
 
 ScoreArray = NDArray[np.floating[Any]]
@@ -38,8 +39,8 @@ def optional_scores(values: Any) -> ScoreArray | None:
 
 
 def score_mapping(values: Mapping[str, Any] | None) -> dict[str, ScoreArray]:
-    """Name -> scores."""
-    return {str(name): as_scores(scores) for name, scores in (values or {}).items()}
+    """Name -> scores, read-only."""
+    return ReadOnlyDict({str(name): as_scores(scores) for name, scores in (values or {}).items()})
 
 
 def same_scores(a: ScoreArray | None, b: ScoreArray | None) -> bool:
