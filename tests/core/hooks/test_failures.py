@@ -188,6 +188,81 @@ def test_good_records_beside_a_bad_one_are_kept(site):
     assert {"first", "second"} <= set(names)
 
 
+class OddName(str):
+    """A name that cannot be compared, sorted or looked up."""
+
+    def _refuse(self, *other):
+        raise RuntimeError("odd")
+
+    __hash__ = __eq__ = __lt__ = _refuse
+
+
+class OddSpec(ic.StepFunctionSpec):
+    """A record of a plugin's own class."""
+
+    def _refuse(self, *other):
+        raise RuntimeError("odd")
+
+    __hash__ = __eq__ = __repr__ = _refuse
+
+
+class UnreadableSpec(OddSpec):
+    """A record that cannot even be read."""
+
+    summary = property(OddSpec._refuse)
+
+
+class Unshown:
+    """No record, and nothing that can be shown."""
+
+    __repr__ = OddSpec._refuse
+
+
+def test_names_and_records_of_odd_classes_are_plain_ones_here():
+    """``inseq list`` ended in a traceback for everybody, because of one name."""
+
+    class Plugin:
+        @ic.hookimpl
+        def inseq_step_functions(self):
+            yield ic.StepFunctionSpec(
+                name=OddName("odd"), function="a:b", summary="x", aggregate_map={"spans": OddName("sum")}
+            )
+            yield OddSpec(name="own", function="a:b", summary="x", rowwise=True)
+            yield Unshown()
+            yield ic.StepFunctionSpec(name="plain", function="a:b", summary="x")
+
+        @ic.hookimpl
+        def inseq_attribution_methods(self):
+            yield ic.MethodSpec(
+                name="m",
+                factory="a:b",
+                summary="x",
+                default_aggregation=(OddName("sum"),),
+                trailing_axes=["h"],
+            )
+
+    host = host_with(Plugin())
+    with pytest.warns(NotReadyWarning, match="gave a Unshown"):
+        assert host.step_functions.names() == ["odd", "own", "plain"]
+    assert host.step_functions.get("own").spec.rowwise is True
+    assert type(host.step_functions.get("odd").spec.aggregate_map["spans"]) is str
+    assert host.methods.get("m").spec.default_aggregation == ("sum",)
+    assert len(host.plugins()) == 1
+
+
+def test_a_record_that_cannot_be_read_is_the_failure_of_its_plugin():
+    """It is read once, where that is noticed."""
+
+    class Plugin:
+        @ic.hookimpl
+        def inseq_step_functions(self):
+            yield UnreadableSpec.__new__(UnreadableSpec)
+
+    host = host_with(Plugin())
+    with pytest.warns(NotReadyWarning, match="odd|no attribute"):
+        assert host.step_functions.names() == []
+
+
 def test_a_failure_in_one_hook_leaves_the_plugins_other_hooks(site):
     """Its viewers work though its methods do not."""
     site.install(

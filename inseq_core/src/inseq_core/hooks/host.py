@@ -14,9 +14,10 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import attrs
 import pluggy
 
-from inseq_core.contracts.guard import FOREIGN, Guard
+from inseq_core.contracts.guard import FOREIGN, Guard, shown
 from inseq_core.errors import NotReadyWarning, PluginError
 from inseq_core.hooks import kinds
 from inseq_core.hooks.discovery import (
@@ -141,7 +142,7 @@ class PluginHost:
                     chosen = str(answer)
                     break
                 if answer is not None:
-                    self._keep(Failure.of(source, hook, f"gave {answer!r}, which is no framework"))
+                    self._keep(Failure.of(source, hook, f"gave {shown(answer)}, which is no framework"))
             except FOREIGN as error:
                 self._keep(Failure.of(source, hook, error))
         self._tell()
@@ -222,9 +223,10 @@ class PluginHost:
                 with stdout_to_stderr():
                     for record in _records(caller()):
                         if isinstance(record, kind.spec):
-                            entries.append(Entry(spec=record, provenance=source, kind=kind))
+                            spec = _plain_record(record, kind.spec)
+                            entries.append(Entry(spec=spec, provenance=source, kind=kind))
                         else:
-                            given = f"{record!r} ({type(record).__name__})"
+                            given = f"{shown(record)} ({type(record).__name__})"
                             reason = f"gave {given[:200]} where a {kind.spec.__name__} belongs"
                             self._keep(Failure.of(source, kind.hook, reason))
             except KeyboardInterrupt:
@@ -272,6 +274,13 @@ def _records(results: Iterable[Any]) -> Iterator[Any]:
             yield result
         else:
             yield from result
+
+
+def _plain_record(record: Any, spec: type[Any]) -> Any:
+    """The record as one of the core's own class: a class of a plugin's may do anything whenever it is read."""
+    if type(record) is spec:
+        return record
+    return spec(**{field.name: getattr(record, field.name) for field in attrs.fields(spec)})
 
 
 class _Process:

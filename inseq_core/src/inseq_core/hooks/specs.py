@@ -97,6 +97,20 @@ def _arguments(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> No
         raise _refuse(instance, attribute.name, value, "a dict of arguments by name")
 
 
+def _plain(value: Any) -> Any:
+    """Text as Python's own ``str``: a class of somebody else's may compare, or hash, as it likes."""
+    return str.__str__(value) if isinstance(value, str) else value
+
+
+def _plain_dict(value: Any) -> Any:
+    return {_plain(k): _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+def _plain_texts(spec: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """Every field without a converter of its own keeps texts as plain ones."""
+    return [field if field.converter is not None else field.evolve(converter=_plain) for field in fields]
+
+
 def _trial() -> Any:
     """Arguments of a quick trial run."""
     return attrs.field(factory=dict, eq=False, validator=_arguments)
@@ -104,7 +118,8 @@ def _trial() -> Any:
 
 def _tuple(value: Any) -> Any:
     """A tuple, but of a lone word (whose letters are no names) and of what cannot be walked through."""
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+    is_several = isinstance(value, Iterable) and not isinstance(value, str)
+    return tuple(map(_plain, value)) if is_several else _plain(value)
 
 
 def _set(value: Any) -> Any:
@@ -118,7 +133,7 @@ def _set(value: Any) -> Any:
         return value
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_plain_texts)
 class MethodSpec:
     """An attribution method.
 
@@ -180,7 +195,7 @@ class MethodSpec:
     when: str = attrs.field(default="", validator=_text)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_plain_texts)
 class AdapterSpec:
     """A framework: how a kind of model is loaded and run.
 
@@ -201,7 +216,7 @@ class AdapterSpec:
     )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_plain_texts)
 class ModelSpec:
     """A model that a plugin carries or knows: an id that ``load_model`` takes without a hub.
 
@@ -221,7 +236,7 @@ class ModelSpec:
     task: str = attrs.field(default="", validator=_text)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_plain_texts)
 class StepFunctionSpec:
     """A step function: the model's output at each step to one number a step.
 
@@ -252,7 +267,9 @@ class StepFunctionSpec:
     formula: str = attrs.field(default="", validator=_text)
     unit: str = attrs.field(default="", validator=_text)
     range: str = attrs.field(default="", validator=_text)
-    aggregate_map: Mapping[str, str] = attrs.field(factory=dict, eq=False, validator=_names_to_names)
+    aggregate_map: Mapping[str, str] = attrs.field(
+        factory=dict, eq=False, converter=_plain_dict, validator=_names_to_names
+    )
     rowwise: bool | None = attrs.field(default=None, validator=attrs.validators.optional(_flag))
     differentiable: bool = attrs.field(default=True, validator=_flag)
     compares_distributions: bool = attrs.field(default=False, validator=_flag)
@@ -264,7 +281,7 @@ class StepFunctionSpec:
     trial: Mapping[str, Any] = _trial()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_plain_texts)
 class AggregatorSpec:
     """An aggregator: one attribution to a smaller or differently cut one. ``factory`` takes parameters.
 
@@ -280,7 +297,7 @@ class AggregatorSpec:
     trial: Mapping[str, Any] = _trial()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_plain_texts)
 class AggregationFunctionSpec:
     """An aggregation function: ``fn(array, axis) -> array`` without that axis, NaN ignored.
 
@@ -298,7 +315,7 @@ class AggregationFunctionSpec:
     additive: bool = attrs.field(default=False, validator=_flag)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_plain_texts)
 class ViewerSpec:
     """A view: an attribution to something one looks at. ``media`` is "terminal", "html", "image" …"""
 
@@ -310,7 +327,7 @@ class ViewerSpec:
     media: str = attrs.field(default="terminal", validator=_identifier)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_plain_texts)
 class CommandSpec:
     """A sub-command of the ``inseq`` program: ``command`` is the lazy path of a click command."""
 
@@ -321,7 +338,7 @@ class CommandSpec:
     summary: str = attrs.field(validator=_sentence)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_plain_texts)
 class ModelConfigSpec:
     """Names of the modules of a model type that an internals method needs (``register_model_config``)."""
 
