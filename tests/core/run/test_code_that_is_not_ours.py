@@ -196,6 +196,11 @@ PLACES = {
         errors.InvalidArgumentError,
         r"Aggregation function 'f_failing' of acme-inseq 1\.0 .*failed",
     ),
+    "features": (
+        lambda lm: lm.attribute("the dog", features=fail),
+        errors.InvalidArgumentError,
+        "The features function 'fail' failed",
+    ),
     "model": (
         lambda lm: load_adapter("lost", None, None, {}),
         errors.PluginError,

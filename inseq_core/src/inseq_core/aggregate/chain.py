@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -54,23 +54,30 @@ class _Stage:
                 if attrs.has(type(self.aggregator))
                 else []
             )
-        return [name for name, _ in self._parameters()]
+        return list(self._parameters())
 
     def bound(self, given: Parameters) -> Any:
         """The aggregator with those of the given parameters that it takes."""
-        chosen = {name: given[name] for name in self.accepted() if name in given}
-        if self.aggregator is None:
-            chosen |= self.parameters
-            missing = [name for name, parameter in self._parameters() if _is_missing(parameter, chosen)]
-            if missing:
-                raise InvalidArgumentError(
-                    f"Aggregator {self.name!r} needs {listed(missing)}.\n  Give aggregate() {missing[0]}=…."
-                )
-        elif not chosen:
-            return self.aggregator
+        if self.aggregator is not None:
+            chosen = {name: given[name] for name in self.accepted() if name in given}
+            return (
+                self._made(functools.partial(attrs.evolve, self.aggregator), chosen)
+                if chosen
+                else self.aggregator
+            )
+        parameters = self._parameters()
+        chosen = {name: given[name] for name in parameters if name in given} | self.parameters
+        missing = [name for name, p in parameters.items() if p.default is p.empty and name not in chosen]
+        if missing:
+            raise InvalidArgumentError(
+                f"Aggregator {self.name!r} needs {listed(missing)}.\n  Give aggregate() {missing[0]}=…."
+            )
+        return self._made(self.factory, chosen)
+
+    def _made(self, make: Callable[..., Any], arguments: Parameters) -> Any:
         with Guard(AggregatorFailedError, f"Aggregator {self.name!r} of {self._module} cannot be made"):
             try:
-                return (self.factory or functools.partial(attrs.evolve, self.aggregator))(**chosen)
+                return make(**arguments)
             except InseqError:
                 raise
             except (TypeError, ValueError) as error:  # what validators raise
@@ -80,25 +87,21 @@ class _Stage:
     def _module(self) -> str:
         return str(getattr(self.factory or type(self.aggregator), "__module__", "?"))
 
-    def _parameters(self) -> list[tuple[str, inspect.Parameter]]:
+    def _parameters(self) -> dict[str, inspect.Parameter]:
         """What can be given to the factory by name."""
         unread = f"The parameters of aggregator {self.name!r} of {self._module} cannot be read"
         with Guard(AggregatorFailedError, unread):
-            return [
-                (name, parameter)
+            return {
+                name: parameter
                 for name, parameter in inspect.signature(self.factory).parameters.items()
                 if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-            ]
+            }
 
     def __repr__(self) -> str:
         if self.aggregator is not None:
             return repr(self.aggregator)
         given = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
         return f"{self.name}({given})" if given else self.name
-
-
-def _is_missing(parameter: inspect.Parameter, given: Parameters) -> bool:
-    return parameter.default is parameter.empty and parameter.name not in given
 
 
 @attrs.frozen(init=False, repr=False)
@@ -174,7 +177,7 @@ def _applied(
         InvalidArgumentError: it gave something that is no attribution.
     """
     whose = f"Aggregator {shown(aggregator)} of {type(aggregator).__module__}"
-    with Guard(AggregatorFailedError, f"{whose} failed", _FORM):
+    with Guard(AggregatorFailedError, f"{whose} failed", advice=_FORM):
         made = aggregator.aggregate(attribution)
     if not isinstance(made, FeatureAttributionSequenceOutput):
         raise InvalidArgumentError(

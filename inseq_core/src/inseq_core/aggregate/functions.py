@@ -141,13 +141,9 @@ class NamedFunction:
         Raises:
             InvalidArgumentError: a function that somebody gave failed.
         """
-        with Guard(InvalidArgumentError, f"Aggregation function {self.name!r}{self.whence} failed", _FORM):
+        whose = f"{self.name!r} of {self.origin}" if self.origin else repr(self.name)
+        with Guard(InvalidArgumentError, f"Aggregation function {whose} failed", advice=_FORM):
             return np.asarray(self.call(scores, axis))
-
-    @property
-    def whence(self) -> str:
-        """`` of`` the plugin that it is from; "" where it is from none."""
-        return f" of {self.origin}" if self.origin else ""
 
 
 def find_function(function: str | AggregationFunction | NamedFunction) -> NamedFunction:

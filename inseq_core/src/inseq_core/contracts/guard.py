@@ -40,8 +40,8 @@ class Guard:
 
     error: type[InseqError]
     failed: str
-    advice: str = ""
-    passes: Callable[[BaseException], bool] | None = None
+    advice: str = attrs.field(default="", kw_only=True)
+    passes: Callable[[BaseException], bool] | None = attrs.field(default=None, kw_only=True)
 
     def __enter__(self) -> None:
         """Nothing is prepared."""

@@ -256,10 +256,13 @@ class BoundStepFunction:
 
     def guard(self, part: str, adapter: ModelAdapter) -> Guard:
         """What names the function, where it or a part of it ("check") fails; memory is the planner's."""
-        whose = f"step function {self.name!r}"
-        advice = self.whence.strip() if part else f"{_FORM}{self.whence}"
-        failed = f"the {part} of {whose} failed" if part else f"{whose} failed"
-        return Guard(StepFunctionError, failed, advice, adapter.is_out_of_memory)
+        what = f"the {part} of step function" if part else "step function"
+        return Guard(
+            StepFunctionError,
+            f"{what} {self.name!r} failed",
+            advice=self.whence.strip() if part else f"{_FORM}{self.whence}",
+            passes=adapter.is_out_of_memory,
+        )
 
     def _of_rows(self, args: StepFunctionArgs) -> Any:
         if len(args.grid) <= 1 or self.rowwise:

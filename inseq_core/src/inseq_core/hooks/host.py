@@ -156,8 +156,9 @@ class PluginHost:
             PluginError: a plugin raised anything else; a check that crashed did not pass.
         """
         for source, caller in self._load().callers("inseq_before_attribute"):
+            failed = f"inseq_before_attribute of {source} failed"
             advice = f"To do without this plugin: {DISABLE_VARIABLE}={source.plugin}"
-            with Guard(PluginError, f"inseq_before_attribute of {source} failed", advice):
+            with Guard(PluginError, failed, advice=advice):
                 caller(request=request)
 
     def after_attribute(self, request: Any, output: Any) -> None:

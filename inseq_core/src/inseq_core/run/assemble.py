@@ -189,8 +189,8 @@ class Ledger:
         return Guard(
             MethodOutputError,
             f"What the method {self._name!r} ({self.request.method.entry.provenance}) gave cannot be read",
-            _DEFECT,
-            self.request.adapter.is_out_of_memory,
+            advice=_DEFECT,
+            passes=self.request.adapter.is_out_of_memory,
         )
 
     def _whence(self) -> str | None:

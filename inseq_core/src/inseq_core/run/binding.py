@@ -171,7 +171,7 @@ def made_method(entry: Entry[MethodSpec], arguments: Mapping[str, Any]) -> Any:
     """
     whose = f"The method {entry.name!r} ({entry.provenance})"
     advice = "This is a defect of the method: tell its authors, or run its conformance checks."
-    with Guard(PluginError, f"{whose} cannot be made", advice):
+    with Guard(PluginError, f"{whose} cannot be made", advice=advice):
         made = construct(f"method {entry.name!r}", entry.load(), arguments)
         is_method = callable(getattr(made, "attribute", None))
     if not is_method:

@@ -15,11 +15,12 @@ import attrs
 import numpy as np
 
 from inseq_core.contracts.adapter import ModelAdapter
+from inseq_core.contracts.guard import Guard
 from inseq_core.contracts.removal import WAYS, RemovalWay
 from inseq_core.data.batch import EncodedText
 from inseq_core.data.features import Feature, FeatureSet
 from inseq_core.data.plain import items_of
-from inseq_core.errors import InseqError, InvalidArgumentError, closest, invalid, listed, unknown_argument
+from inseq_core.errors import InvalidArgumentError, closest, invalid, listed, unknown_argument
 from inseq_core.run.binding import construct, plain_number
 from inseq_core.run.cutting import PlacedTokens, pieces, placed_as_written, sentences
 
@@ -259,15 +260,9 @@ def _what_helps(with_target: bool, text: EncodedText) -> str:
 def _from_function(
     function: Callable[..., Any], text: EncodedText, adapter: ModelAdapter, name: str
 ) -> list[Any]:
-    try:
+    advice = "It is called as fn(text, adapter) with an EncodedText, and returns a list of Feature."
+    with Guard(InvalidArgumentError, f"The features function {name!r} failed", advice=advice):
         return list(function(text, adapter))
-    except InseqError:
-        raise
-    except Exception as error:
-        raise InvalidArgumentError(
-            f"The features function {name!r} failed: {type(error).__name__}: {error}\n"
-            "  It is called as fn(text, adapter) with an EncodedText, and returns a list of Feature."
-        ) from error
 
 
 def _resolved(choice: str, text: EncodedText) -> FeatureChoice:

@@ -113,7 +113,7 @@ def _location(carried: Entry[ModelSpec]) -> Any:
     """
     whose = f"The model {carried.name!r} of {carried.provenance}"
     advice = "Reinstall the package that provides it, or tell its authors."
-    with Guard(PluginError, f"{whose} does not say where it is", advice):
+    with Guard(PluginError, f"{whose} does not say where it is", advice=advice):
         return carried.load()()
 
 

@@ -66,13 +66,12 @@ class BoundMethod:
 
     def guard(self, part: str, adapter: ModelAdapter) -> Guard:
         """What names the method, where it or a part of it ("check") fails; memory is the planner's."""
-        whose = f"the method {self.name!r} ({self.entry.provenance})"
-        failed = f"The {part} of {whose}" if part else f"T{whose[1:]}"
+        what = f"The {part} of the method" if part else "The method"
         return Guard(
             MethodFailedError,
-            f"{failed} failed on {adapter.profile.name}",
-            "If the model runs well with other methods, tell the authors of this one.",
-            adapter.is_out_of_memory,
+            f"{what} {self.name!r} ({self.entry.provenance}) failed on {adapter.profile.name}",
+            advice="If the model runs well with other methods, tell the authors of this one.",
+            passes=adapter.is_out_of_memory,
         )
 
 
