@@ -183,23 +183,29 @@ def test_a_function_that_changes_the_logits_is_stopped(lm):
         scores(lm, zero)
 
 
-def through_data(logits):
+def through_data(output):
     """torch does not count it."""
-    logits.data.mul_(0.1)
+    output.logits.data.mul_(0.1)
 
 
-def through_numpy(logits):
+def through_numpy(output):
     """Nor this, which shares the memory."""
-    logits.detach().numpy()[...] *= 0.1
+    output.logits.detach().numpy()[...] *= 0.1
 
 
-def through_flags(logits):
+def through_raw(output):
+    """The framework's own output holds the same numbers."""
+    if output.raw is not None:
+        output.raw.logits.data.mul_(0.1)
+
+
+def through_flags(output):
     """numpy lets a view of what can be written to be written to again."""
-    logits.setflags(write=True)
-    logits *= 0.1
+    output.logits.setflags(write=True)
+    output.logits[:] *= 0.1
 
 
-@pytest.mark.parametrize("write", [through_data, through_numpy, through_flags])
+@pytest.mark.parametrize("write", [through_data, through_numpy, through_raw, through_flags])
 def test_a_function_that_changes_the_logits_unseen_changes_no_other_s(lm, write):
     """The next function gave a wrong number, without a word."""
     model = lm
@@ -211,7 +217,7 @@ def test_a_function_that_changes_the_logits_unseen_changes_no_other_s(lm, write)
 
     def evil(args):
         first = args.logits[:, 0] * 1.0
-        write(args.forward_output.logits)
+        write(args.forward_output)
         return first
 
     alone = model.attribute(TEXTS, method="dummy", step_scores=["probability"])

@@ -40,6 +40,11 @@ class ForwardOutput:
     logits: Any
     raw: Any = None
 
+    def copied(self) -> ForwardOutput:
+        """The same with logits of its own, which share no memory with ``raw`` either."""
+        logits = array_namespace(self.logits).asarray(self.logits, copy=True)
+        return attrs.evolve(self, logits=logits)
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class StepCall:
@@ -358,13 +363,12 @@ def _protected(output: ForwardOutput, is_shared: bool) -> ForwardOutput:
         is_shared: other functions read the logits too. They become a copy: not every way to write into an
             array can be noticed (torch does not count those through ``.data`` or numpy).
     """
-    logits = output.logits
-    if is_shared:
-        logits = array_namespace(logits).asarray(logits, copy=True)
-    if isinstance(logits, np.ndarray):
-        logits = logits.view()
-        logits.setflags(write=False)
-    return output if logits is output.logits else attrs.evolve(output, logits=logits)
+    output = output.copied() if is_shared else output
+    if not isinstance(output.logits, np.ndarray):
+        return output
+    logits = output.logits.view()
+    logits.setflags(write=False)
+    return attrs.evolve(output, logits=logits)
 
 
 def _version(array: Any) -> Any:

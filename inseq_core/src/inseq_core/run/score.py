@@ -126,9 +126,10 @@ def step_scores(request: AttributeRequest, rows: RowSet, call: StepCall) -> dict
 
 def _evaluate(request: AttributeRequest, rows: RowSet, call: StepCall) -> dict[str, np.ndarray]:
     adapter, batch = request.adapter, rows.prefix
-    args = StepFunctionArgs(
-        call=call, forward_output=adapter.forward_rows(batch, rows.grid), batch=batch, grid=rows.grid
-    )
+    output = adapter.forward_rows(batch, rows.grid)
+    if output.raw is not None and not all(f.keeps_inputs for f in request.step_functions):
+        output = output.copied()  # what is written into the framework's own output stays there
+    args = StepFunctionArgs(call=call, forward_output=output, batch=batch, grid=rows.grid)
     with adapter.quiet():
         scores = {function.name: _numbers(function, args) for function in request.step_functions}
     if not request.is_summed:  # a sum may leave single steps out
