@@ -192,7 +192,7 @@ class StepFunctionArgs:
 
 _FORM = "It is given arrays of one row a step, which it must not change in place."
 
-_IS_FINITE = "which values of the attributed function are finite"
+_LATEST = "the values that the attributed function gave last"
 
 DOCUMENTED_KEYWORDS = (
     "attribution_model",
@@ -256,7 +256,7 @@ class BoundStepFunction:
         with self.guard("", args.adapter):
             values = self._of_rows(args)
             if args.is_attributed_fn:  # read by ``was_finite``, when the device is waited for anyway
-                args.call.cache[_IS_FINITE] = array_namespace(values).isfinite(values)
+                args.call.cache[_LATEST] = values.detach() if hasattr(values, "detach") else values
             return values
 
     def guard(self, part: str, adapter: ModelAdapter) -> Guard:
@@ -352,8 +352,8 @@ class BoundStepFunction:
 
 def was_finite(call: StepCall) -> bool:
     """Whether the attributed function gave only finite values when it was last evaluated in this call."""
-    is_finite = call.cache.pop(_IS_FINITE, None)
-    return is_finite is None or bool(call.adapter.to_numpy(is_finite).all())
+    values = call.cache.pop(_LATEST, None)
+    return values is None or bool(np.isfinite(call.adapter.to_numpy(values)).all())
 
 
 def _protected(output: ForwardOutput, is_shared: bool) -> ForwardOutput:
