@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.results import decoder_only, encoder_decoder, output_of
 
-from inseq_core.aggregate import AggregatorPipeline, ContiguousSpanAggregator, SubwordAggregator
+from inseq_core.aggregate import AggregatorPipeline, ContiguousSpanAggregator, SubwordAggregator, reduced
 from inseq_core.aggregate.scores import SequenceAttributionAggregator
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput
 from inseq_core.errors import (
@@ -48,6 +48,35 @@ def test_parameters_go_to_whoever_takes_them():
     )
 
     assert chained == by_hand
+
+
+@pytest.mark.parametrize("aggregator", ["subwords", ["subwords", "vnorm"], "sum", SubwordAggregator(), []])
+def test_reduced_scores_are_one_number_a_token(aggregator):
+    """What tables are made of: the aggregators, then the default of what they leave."""
+    granular = decoder_only(hidden=4)
+    whole = reduced(granular, aggregator)
+
+    assert whole.axes == ()
+    assert whole == granular.aggregate(aggregator).aggregate()
+
+
+def test_what_is_asked_of_the_whole_is_done_in_the_end():
+    """Merged afterwards, normalised scores would no longer sum to one, nor rescaled ones have a largest of one."""
+    granular = decoder_only(hidden=4)
+    raw = granular.aggregate(["vnorm", ("subwords", "mean")], normalize=False)
+
+    chain = ["vnorm", ("subwords", "mean")]
+    normalized, rescaled = (reduced(granular, chain, **{name: True}) for name in ("normalize", "rescale"))
+
+    # float32
+    np.testing.assert_allclose(np.nansum(normalized.target_attributions, axis=0), 1, rtol=1e-6)
+    np.testing.assert_allclose(rescaled.target_attributions, raw.target_attributions / raw.maximum, rtol=1e-6)
+    assert reduced(granular, chain, normalize=False) == raw
+    assert reduced(granular, "subwords", select_idx=2, normalize=False) == granular.aggregate(
+        ["subwords", "scores"], select_idx=2, normalize=False
+    )
+    with pytest.raises(UnknownArgumentError, match="'normalise'"):
+        reduced(granular, "subwords", normalise=True)
 
 
 def test_a_parameter_that_nobody_takes_is_an_error_that_says_who_takes_what():

@@ -101,6 +101,39 @@ def test_layers_and_heads_are_reduced_last_axis_first():
     assert attribution.aggregate("max").axes == ("layer",)
 
 
+def test_naming_the_default_functions_is_the_default():
+    """Steps are made comparable once, in the end: each layer normalised before would weigh layers anew."""
+    attribution = heads()
+
+    assert attribution.aggregate(["mean", "mean"]) == attribution.aggregate()
+    assert attribution.aggregate("mean").aggregate("mean") == attribution.aggregate()
+    assert attribution.aggregate("mean").aggregate() == attribution.aggregate()
+    assert not attribution.aggregate("mean").meaning.normalized
+
+
+def test_layers_can_be_normalised_one_by_one():
+    """Asked for, also where an axis is left."""
+    by_layer = heads().aggregate("mean", normalize=True)
+
+    # float32 sums of 3 to 5 entries
+    np.testing.assert_allclose(np.nansum(by_layer.target_attributions, axis=0), 1, rtol=1e-6)
+
+
+def test_of_several_scores_the_first_picks_and_the_last_rescales():
+    """A head of every layer, then the mean of layers, whichever way it is said."""
+    attribution = heads()
+    by_hand = attribution.target_attributions[..., 2].mean(axis=2)
+
+    for picked in (
+        attribution.aggregate(select_idx=2, rescale=True),
+        attribution.aggregate(["mean", "mean"], select_idx=2, rescale=True),
+        attribution.aggregate(["mean", "mean"], axis="head", select_idx=2, rescale=True),
+    ):
+        np.testing.assert_allclose(picked.target_attributions, by_hand / np.nanmax(by_hand), rtol=1e-6)
+    with pytest.raises(InvalidArgumentError, match="within the axis 'head' of size 3"):
+        attribution.aggregate(["mean", "mean"], select_idx=3)
+
+
 def test_one_axis_can_be_reduced_before_the_last():
     """Layers first, heads kept: which axis is meant is said by its name."""
     reduced = heads().aggregate("scores", axis="layer", aggregate_fn="sum", normalize=False)

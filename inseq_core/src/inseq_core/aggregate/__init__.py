@@ -13,6 +13,7 @@ from inseq_core.lazy import lazy_names
 if TYPE_CHECKING:
     from inseq_core.aggregate.chain import AggregatorPipeline as AggregatorPipeline
     from inseq_core.aggregate.chain import aggregate as aggregate
+    from inseq_core.aggregate.chain import reduced as reduced
     from inseq_core.aggregate.chain import weight as weight
     from inseq_core.aggregate.pairs import PairAggregator as PairAggregator
     from inseq_core.aggregate.scores import SequenceAttributionAggregator as SequenceAttributionAggregator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from inseq_core.aggregate.texts import WordAggregator as WordAggregator
 
 _NAMES = {
-    "inseq_core.aggregate.chain": ("AggregatorPipeline", "aggregate", "weight"),
+    "inseq_core.aggregate.chain": ("AggregatorPipeline", "aggregate", "reduced", "weight"),
     "inseq_core.aggregate.pairs": ("PairAggregator",),
     "inseq_core.aggregate.scores": ("SequenceAttributionAggregator",),
     "inseq_core.aggregate.slices": ("SliceAggregator",),

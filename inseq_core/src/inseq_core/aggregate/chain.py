@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from inseq_core.aggregate.scores import SequenceAttributionAggregator, weighted
+from inseq_core.aggregate.scores import Selection, SequenceAttributionAggregator, weighted
 from inseq_core.contracts.guard import Guard, shown, told
 from inseq_core.data.attribution import FeatureAttributionSequenceOutput
 from inseq_core.errors import (
@@ -97,6 +97,12 @@ class _Stage:
                 if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
             }
 
+    @property
+    def reduces(self) -> bool:
+        """Whether it is ``scores``, which reduces an axis and makes steps comparable."""
+        made = self.factory if self.aggregator is None else type(self.aggregator)
+        return isinstance(made, type) and issubclass(made, SequenceAttributionAggregator)
+
     def __repr__(self) -> str:
         if self.aggregator is not None:
             return repr(self.aggregator)
@@ -140,31 +146,78 @@ class AggregatorPipeline:
         made.__attrs_init__(tuple(stages))
         return made
 
-    def bound(self, parameters: Parameters) -> tuple[Any, ...]:
+    def bound(self, parameters: Parameters, default: Sequence[_Stage] = ()) -> tuple[Any, ...]:
         """The aggregators with their parameters.
+
+        Of several ``scores`` the first picks (``axis``, ``select_idx``), and the last makes steps comparable
+        (``normalize``, ``rescale``).
+
+        Args:
+            default: what reduces the axes that these leave; it is given its parameters by itself.
 
         Raises:
             UnknownArgumentError: a parameter that none of them takes.
         """
-        accepted = {stage.name: stage.accepted() for stage in self.stages}
+        accepted = {stage.name: stage.accepted() for stage in (*self.stages, *default)}
         for name in parameters:
             if not any(name in names for names in accepted.values()):
                 raise unknown_argument(
                     name, "aggregate()", {f"aggregator {n}": a for n, a in accepted.items()}
                 )
-        return tuple(stage.bound(parameters) for stage in self.stages)
+        reducing = [i for i, stage in enumerate(self.stages) if stage.reduces]
+        last = reducing[-1] if reducing and not default else None
+        return tuple(
+            stage.bound(
+                _share(parameters, is_first=i == reducing[0], is_last=i == last)
+                if stage.reduces
+                else parameters
+            )
+            for i, stage in enumerate(self.stages)
+        )
+
+    def picking(self, selections: Sequence[Selection]) -> tuple[AggregatorPipeline, tuple[Selection, ...]]:
+        """The pipeline with one selection for each ``scores`` in it, and the selections that are left."""
+        left, stages = list(selections), []
+        for stage in self.stages:
+            if stage.reduces and left:
+                picked = {"select_idx": left.pop(0)}
+                stage = (
+                    attrs.evolve(stage, parameters={**stage.parameters, **picked})
+                    if stage.aggregator is None
+                    else attrs.evolve(stage, aggregator=attrs.evolve(stage.aggregator, **picked))
+                )
+            stages.append(stage)
+        return AggregatorPipeline.of(stages), tuple(left)
 
     def aggregate(
         self, attribution: FeatureAttributionSequenceOutput, **parameters: Any
     ) -> FeatureAttributionSequenceOutput:
         """Every aggregator applied, in order."""
-        for aggregator in self.bound(parameters):
-            attribution = _applied(aggregator, attribution)
-        return attribution
+        return _in_turn(self.bound(parameters), attribution)
 
     def __repr__(self) -> str:
         """``Aggregation: subwords(aggregate_fn='sum') → scores(aggregate_fn='vnorm')``."""
         return f"Aggregation: {' → '.join(map(repr, self.stages)) or 'none'}"
+
+
+_OF_AN_AXIS = ("axis", "select_idx")
+_OF_THE_WHOLE = ("normalize", "rescale")
+
+
+def _share(parameters: Parameters, *, is_first: bool, is_last: bool) -> Parameters:
+    """What one ``scores`` of several is given."""
+    others = (*(() if is_first else _OF_AN_AXIS), *(() if is_last else _OF_THE_WHOLE))
+    share = {name: value for name, value in parameters.items() if name not in others}
+    is_done_later = not is_last and any(parameters.get(name) is not None for name in _OF_THE_WHOLE)
+    return {**share, "normalize": False} if is_done_later else share
+
+
+def _in_turn(
+    aggregators: Iterable[Any], attribution: FeatureAttributionSequenceOutput
+) -> FeatureAttributionSequenceOutput:
+    for aggregator in aggregators:
+        attribution = _applied(aggregator, attribution)
+    return attribution
 
 
 def _applied(
@@ -198,6 +251,32 @@ def aggregate(
     return pipeline(aggregator, aggregate_fn).aggregate(attribution, **parameters)
 
 
+def reduced(
+    attribution: FeatureAttributionSequenceOutput,
+    aggregator: Any = None,
+    aggregate_fn: Any = None,
+    selections: Sequence[Selection] = (),
+    **parameters: Any,
+) -> FeatureAttributionSequenceOutput:
+    """One number for each position and step: aggregated, and axes that are left reduced by their default.
+
+    What tables, dicts and the command line are made of. Equal to ``aggregate(aggregator).aggregate()``;
+    ``normalize`` and ``rescale`` are of the end.
+
+    Args:
+        selections: what the default picks, one for each axis that it reduces, the last axis first.
+        **parameters: as in ``aggregate``, and those of ``scores``.
+    """
+    if aggregator is None:
+        return _default(attribution, aggregate_fn, parameters, selections)
+    chosen = pipeline(aggregator, aggregate_fn)
+    in_the_end = [_Stage("scores", factory=SequenceAttributionAggregator)]
+    merged = _in_turn(chosen.bound(parameters, in_the_end), attribution)
+    of_the_end = (*_OF_THE_WHOLE, *(() if any(s.reduces for s in chosen.stages) else _OF_AN_AXIS))
+    given = {name: value for name, value in parameters.items() if name in of_the_end}
+    return _default(merged, None, given, selections)
+
+
 def weight(
     attribution: FeatureAttributionSequenceOutput, step_score: str
 ) -> FeatureAttributionSequenceOutput:
@@ -217,34 +296,21 @@ def pipeline(aggregator: Any, aggregate_fn: Any = None) -> AggregatorPipeline:
 
 
 def _default(
-    attribution: FeatureAttributionSequenceOutput, aggregate_fn: Any, parameters: Parameters
+    attribution: FeatureAttributionSequenceOutput,
+    aggregate_fn: Any,
+    parameters: Parameters,
+    selections: Sequence[Selection] = (),
 ) -> FeatureAttributionSequenceOutput:
     """Trailing axes reduced by their default functions, last first; normalised where the method says so."""
+    if len(selections) > len(attribution.axes):
+        left = ", ".join(attribution.axes) or "none"
+        raise invalid("select_idx", list(selections), f"at most one index for each axis, and there is {left}")
     given = dict(parameters)
-    normalize, rescale = given.pop("normalize", None), given.pop("rescale", None)
-    for name, value in (("normalize", normalize), ("rescale", rescale)):
-        if value is not None and not isinstance(value, bool):
-            raise invalid(name, value, "True or False")
-    if normalize is None and not rescale:
-        normalize = attribution.normalize
-    count = max(1, len(attribution.axes))
-    stages = []
-    for number in range(count):
-        is_last = number == count - 1
-        stages.append(
-            _Stage(
-                "scores",
-                factory=SequenceAttributionAggregator,
-                parameters={
-                    "aggregate_fn": aggregate_fn,
-                    "normalize": bool(normalize) and is_last,
-                    "rescale": bool(rescale) and is_last,
-                    # a selection is of the last axis, which is reduced first
-                    **({} if number == 0 else {"select_idx": None}),
-                },
-            )
-        )
-    return AggregatorPipeline.of(stages).aggregate(attribution, **given)
+    if given.get("normalize") is None and not given.get("rescale"):
+        given["normalize"] = attribution.normalize
+    stage = _Stage("scores", factory=SequenceAttributionAggregator, parameters={"aggregate_fn": aggregate_fn})
+    whole, _ = AggregatorPipeline.of([stage] * max(1, len(attribution.axes))).picking(selections)
+    return whole.aggregate(attribution, **given)
 
 
 def _stages(given: Any, function: Any) -> tuple[_Stage, ...]:

@@ -34,7 +34,7 @@ class SequenceAttributionAggregator(AggregatorRecord):
         axis: name or number of the trailing axis to reduce; None: the last one.
         select_idx: entries of the axis: one index (taken as it is), ``(start, end)``, or a list of indices.
         normalize: divide each step by the sum of its absolute scores, over source and target jointly, NaN
-            ignored. None: yes, unless ``rescale``.
+            ignored. None: yes where no axis is left, unless ``rescale``.
         rescale: divide everything by the largest absolute score.
     """
 
@@ -58,7 +58,8 @@ class SequenceAttributionAggregator(AggregatorRecord):
         reduced = self._reduce(attribution)
         if self.rescale:
             return rescaled(reduced)
-        return normalized(reduced) if self.normalize is not False else reduced
+        is_normalized = not reduced.axes if self.normalize is None else self.normalize
+        return normalized(reduced) if is_normalized else reduced
 
     def _reduce(self, attribution: FeatureAttributionSequenceOutput) -> FeatureAttributionSequenceOutput:
         function = self._function(attribution)
@@ -72,7 +73,7 @@ class SequenceAttributionAggregator(AggregatorRecord):
             )
 
         def reduce(scores: ScoreArray) -> ScoreArray:
-            return _reduced(scores, number + 2, self.select_idx, function)
+            return _reduced(scores, number + 2, attribution.axes[number], self.select_idx, function)
 
         axes = attribution.axes[:number] + attribution.axes[number + 1 :]
         # default_aggregation begins with the last axis
@@ -83,7 +84,7 @@ class SequenceAttributionAggregator(AggregatorRecord):
             reduce,
             axes=axes,
             default_aggregation=default[:from_end] + default[from_end + 1 :],
-            normalize=attribution.normalize and bool(axes),
+            normalize=bool(axes) and (attribution.normalize or (self.normalize is None and not self.rescale)),
             meaning=reduced_meaning(attribution.meaning, function),
             sequence_scores={
                 name: reduce(scores) if scores.ndim == 2 + len(attribution.axes) else scores
@@ -139,10 +140,10 @@ def axis_number(axes: Sequence[str], axis: str | int | None) -> int:
 
 
 def _reduced(
-    scores: ScoreArray, axis: int, selection: Selection | None, function: NamedFunction | None
+    scores: ScoreArray, axis: int, name: str, selection: Selection | None, function: NamedFunction | None
 ) -> ScoreArray:
     if selection is not None:
-        scores = _selected(scores, axis, selection)
+        scores = _selected(scores, axis, name, selection)
     if function is None:
         return scores
     reduced = function(scores, axis)
@@ -155,8 +156,8 @@ def _reduced(
     return reduced
 
 
-def _selected(scores: ScoreArray, axis: int, selection: Selection) -> ScoreArray:
-    """Chosen entries of an axis; a single index takes the axis away."""
+def _selected(scores: ScoreArray, axis: int, name: str, selection: Selection) -> ScoreArray:
+    """Chosen entries of the axis ``name``; a single index takes the axis away."""
     size = scores.shape[axis]
     alone = _is_index(selection)
     given: Any = [selection] if alone else selection
@@ -168,7 +169,9 @@ def _selected(scores: ScoreArray, axis: int, selection: Selection) -> ScoreArray
         indices = list(range(size))[chosen] if -size <= indices[0] and indices[1] <= size else []
     if not indices or any(not -size <= i < size for i in indices):
         raise invalid(
-            "select_idx", selection, f"an index, (start, end) or a list within an axis of size {size}"
+            "select_idx",
+            selection,
+            f"an index, (start, end) or a list within the axis {name!r} of size {size}",
         )
     return scores[(slice(None),) * axis + (chosen,)]
 
