@@ -29,6 +29,17 @@ def test_scores_dicts_of_granular_scores_need_an_aggregation():
         granular.get_scores_dicts(do_aggregation=False)
 
 
+def test_an_aggregator_of_tokens_leaves_one_number_a_token():
+    """Of words the dicts and tables are asked for, not of each dimension of them."""
+    granular, whole = decoder_only(hidden=4), decoder_only(hidden=4).aggregate("subwords").aggregate()
+
+    assert granular.get_scores_dicts(aggregator="subwords") == whole.get_scores_dicts()
+    pandas = pytest.importorskip("pandas")
+    for value in (granular, output_of(granular)):
+        frame = value.to_dataframe(aggregator="subwords")
+        pandas.testing.assert_frame_equal(frame, whole.to_dataframe())
+
+
 def test_a_dataframe_has_one_row_for_each_score():
     """Long form: 12 source cells and 1 + 2 + 3 target cells, told apart by their columns."""
     pytest.importorskip("pandas")

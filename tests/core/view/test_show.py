@@ -12,6 +12,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from support.results import decoder_only, output_of
 from support.view_examples import chat, granular, output, translation
 
 import inseq_core
@@ -70,6 +71,17 @@ def test_both_can_be_had(capsys: pytest.CaptureFixture[str]):
     """As in the peer, ``return_html`` does not switch the printing off."""
     assert show_attributions(translation(), return_html=True).startswith("<!DOCTYPE html>")
     assert "developer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("view", ["show", "show_tokens"])
+def test_an_aggregator_of_tokens_is_shown_as_one_number_a_token(view, capsys: pytest.CaptureFixture[str]):
+    """Merging words leaves the hidden dimensions, and nobody asks for a table of each."""
+    hidden = output_of(decoder_only(hidden=4))
+    getattr(hidden, view)(aggregator="subwords")
+    shown = capsys.readouterr().out
+    getattr(hidden.aggregate("subwords").aggregate(), view)()
+
+    assert "hidden" not in shown and shown == capsys.readouterr().out
 
 
 @pytest.mark.parametrize("show", VIEWS)

@@ -31,19 +31,20 @@ class ViewShortcuts:
         do_aggregation: bool = True,
         **parameters: Any,
     ) -> Any:
-        """The aggregated scores as a coloured table; scores that keep trailing axes are shown granular.
+        """The aggregated scores as a coloured table, one number for each input and step.
 
         Args:
             min_val, max_val, max_show_size, show_dim, slice_dims, display, return_html, return_figure: as in
                 ``inseq.show_attributions``.
-            aggregator, **parameters: as in ``aggregate``.
-            do_aggregation: aggregate first; otherwise the scores are shown as they are.
+            aggregator, **parameters: as in ``aggregate``; axes that the aggregator leaves are reduced by the
+                method's default.
+            do_aggregation: aggregate first; otherwise the scores are shown as they are, trailing axes granular.
         """
         from inseq_core.view import show_attributions
 
         chosen: Any = self
         return show_attributions(
-            chosen.aggregate(aggregator, **parameters) if do_aggregation else chosen,
+            chosen._reduced(aggregator, **parameters) if do_aggregation else chosen,
             min_val=min_val,
             max_val=max_val,
             max_show_size=max_show_size,
@@ -110,7 +111,7 @@ class ViewShortcuts:
 
         chosen: Any = self
         return show_token_attributions(
-            chosen.aggregate(aggregator, **parameters) if do_aggregation else chosen,
+            chosen._reduced(aggregator, **parameters) if do_aggregation else chosen,
             min_val=min_val,
             max_val=max_val,
             display=display,

@@ -54,6 +54,19 @@ class SequenceShortcuts(ViewShortcuts):
 
         return aggregate(_sequence(self), aggregator, aggregate_fn, **parameters)
 
+    def _reduced(
+        self,
+        aggregator: Any = None,
+        aggregate_fn: Any = None,
+        do_pre_aggregation_checks: bool = True,
+        do_post_aggregation_checks: bool = True,
+        **parameters: Any,
+    ) -> FeatureAttributionSequenceOutput:
+        """``aggregate``, and axes that are left reduced by their default: one number a position and step."""
+        from inseq_core.aggregate import reduced
+
+        return reduced(_sequence(self), aggregator, aggregate_fn, **parameters)
+
     def rescale(self) -> FeatureAttributionSequenceOutput:
         """Scores of the default aggregation divided by the largest absolute one."""
         return self.aggregate(rescale=True)
@@ -78,30 +91,33 @@ class SequenceShortcuts(ViewShortcuts):
     def get_scores_dicts(
         self, aggregator: Any = None, do_aggregation: bool = True, **parameters: Any
     ) -> dict[str, dict[tuple[int, str], dict[Any, float]]]:
-        """Nested dicts of all scores, aggregated unless told otherwise.
+        """Nested dicts of all scores, aggregated to one a token unless told otherwise.
 
         ``{"source_attributions": {(step position, token): {(position, token): score}},
         "target_attributions": …, "step_scores": {(step position, token): {name: value}}}``
         """
         return frames.scores_dicts(
-            self.aggregate(aggregator, **parameters) if do_aggregation else _sequence(self)
+            self._reduced(aggregator, **parameters) if do_aggregation else _sequence(self)
         )
 
     def to_dataframe(self, aggregator: Any = None, do_aggregation: bool = True, **parameters: Any) -> Any:
         """A long table, one row a score: pandas if installed, else polars.
 
         Columns: sequence, side, position, token, step, step_position, step_token, score, one for each step
-        score and one for each trailing axis. Cells without a score (at or after the step) are left out.
+        score, and with ``do_aggregation=False`` one for each trailing axis. Cells without a score (at or after
+        the step) are left out.
 
         Raises:
             MissingPackageError: neither is installed.
         """
-        chosen = self.aggregate(aggregator, **parameters) if do_aggregation else _sequence(self)
+        chosen = self._reduced(aggregator, **parameters) if do_aggregation else _sequence(self)
         return frames.dataframe([chosen])
 
     def to_xarray(self, aggregator: Any = None, do_aggregation: bool = True, **parameters: Any) -> Any:
-        """An ``xarray.Dataset`` over source, target, step and the trailing axes, labelled by tokens."""
-        return frames.dataset(self.aggregate(aggregator, **parameters) if do_aggregation else _sequence(self))
+        """An ``xarray.Dataset`` over source, target and step, labelled by tokens; with ``do_aggregation=False``
+        over the trailing axes too.
+        """
+        return frames.dataset(self._reduced(aggregator, **parameters) if do_aggregation else _sequence(self))
 
     def decode_tokens(self, tokenizer: Any) -> FeatureAttributionSequenceOutput:
         """Tokens with an id as the tokenizer decodes them one by one (byte-level pieces become readable)."""
@@ -124,6 +140,10 @@ class OutputShortcuts(ViewShortcuts):
         """Every text's attribution aggregated (``FeatureAttributionSequenceOutput.aggregate``)."""
         return _mapped(self, lambda s: s.aggregate(aggregator, aggregate_fn, **parameters))
 
+    def _reduced(self, aggregator: Any = None, **parameters: Any) -> FeatureAttributionOutput:
+        """``aggregate``, and axes that are left reduced by their default."""
+        return _mapped(self, lambda s: s._reduced(aggregator, **parameters))
+
     def rescale(self) -> FeatureAttributionOutput:
         """Every text's scores of the default aggregation divided by its largest absolute one."""
         return self.aggregate(rescale=True)
@@ -144,7 +164,7 @@ class OutputShortcuts(ViewShortcuts):
 
     def to_dataframe(self, aggregator: Any = None, do_aggregation: bool = True, **parameters: Any) -> Any:
         """One long table of all texts, told apart by the column ``sequence``."""
-        chosen = self.aggregate(aggregator, **parameters) if do_aggregation else _output(self)
+        chosen = self._reduced(aggregator, **parameters) if do_aggregation else _output(self)
         return frames.dataframe(list(chosen))
 
     def to_xarray(self, aggregator: Any = None, do_aggregation: bool = True, **parameters: Any) -> list[Any]:
