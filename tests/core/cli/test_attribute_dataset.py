@@ -136,13 +136,16 @@ def test_what_is_saved_is_aggregated_on_demand(path, tmp_path):
     whole = saved(path, tmp_path)
     mean = saved(path, tmp_path, "--aggregate_output")
     second = saved(path, tmp_path, "--attribution_selectors", "1")
-    summed = saved(path, tmp_path, "--attribution_aggregators", "sum")
+    summed = saved(path, tmp_path, "--attribution_aggregators", "sum", "--no_normalize_attributions")
+    words = saved(path, tmp_path, "--attribution_aggregators", "words")
+    merged = saved(path, tmp_path, "--attribution_aggregators", "words", "--aggregate_output")
 
     assert whole[0].axes == ("layer",) and mean[0].axes == second[0].axes == summed[0].axes == ()
     first_step = whole[0].target_attributions[1, 0]
     assert list(first_step) == [1.0, 10.0]
     assert summed[0].target_attributions[1, 0] == 11.0
     assert mean[0].target_attributions[1, 0] == whole.aggregate()[0].target_attributions[1, 0]
+    assert list(words) == list(whole.aggregate("words")) and list(merged) == list(words.aggregate())
 
 
 def test_normalised_and_rescaled_scores_are_saved(path, tmp_path):

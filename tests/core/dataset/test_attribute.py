@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import numpy as np
 import pytest
 
 from inseq_core.aggregate import AggregatorPipeline
 from inseq_core.dataset import attribute_dataset
 from inseq_core.errors import DatasetError, InvalidArgumentError, TextTooLongError, UnknownNameError
+from inseq_core.hooks import MethodSpec, get_host
 from inseq_core.model import AttributionModel
 from inseq_core.testing.toys import BagModel
 
@@ -88,7 +90,29 @@ def test_batches_are_aggregated_by_what_an_output_is_aggregated_by(lm, path, agg
     found = attribute_dataset(lm, path, "text", batch_size=3, aggregate=aggregate)
     whole = lm.attribute(TEXTS)
 
-    assert list(found) == list(whole.aggregate(None if aggregate is True else aggregate))
+    assert list(found) == list(whole.aggregate(None if aggregate is True else aggregate).aggregate())
+
+
+@attrs.frozen
+class Layered:
+    """Ones in two layers."""
+
+    def attribute(self, ctx):
+        return ctx.output(target=np.ones((*ctx.target_shape[:2], 2)))
+
+
+def test_axes_that_an_aggregator_leaves_are_let_go(lm, path):
+    """Every layer and dimension of every text is what aggregation is there to let go."""
+    spec = MethodSpec(name="layered", factory=Layered, summary="Two layers.", trailing_axes=("layer",))
+    get_host().methods.register(spec)
+    try:
+        words = attribute_dataset(lm, path, "text", aggregate="words", method="layered")
+        as_it_is = attribute_dataset(lm, path, "text", aggregate=lambda out: out, method="layered")
+    finally:
+        get_host().methods.unregister(spec.name)
+
+    assert as_it_is[0].axes == ("layer",) and words[0].axes == ()
+    assert list(words) == list(as_it_is.aggregate("words").aggregate())
 
 
 @pytest.mark.parametrize(

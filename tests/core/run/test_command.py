@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -121,6 +122,7 @@ def test_aggregators_and_selectors_are_applied_in_order(tmp_path):
         tmp_path,
         *common,
         *("--attribution_aggregators", "sum", "mean", "--attribution_selectors", "1"),
+        "--no_normalize_attributions",
         method="positional",
     )
     assert out[0].target_attributions[:3, 0].tolist() == [300.0, 301.0, 302.0]
@@ -137,6 +139,71 @@ def test_aggregators_and_selectors_are_applied_in_order(tmp_path):
     assert normalized[0].target_attributions[:3, 0].sum() == pytest.approx(1.0, rel=1e-6)
     rescaled = saved(tmp_path, *common, "--rescale_attributions", method="positional")
     assert rescaled[0].maximum == pytest.approx(1.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", ["leave_out", "positional"])
+@pytest.mark.parametrize(
+    ("options", "aggregator", "parameters"),
+    [
+        (("--attribution_aggregators", "sum"), "sum", {}),
+        (("--attribution_aggregators", "words"), "words", {}),
+        (("--attribution_aggregators", "words", "sum", "mean"), ["words", "sum", "mean"], {}),
+        (("--attribution_aggregators", "sum", "mean"), ["sum", "mean"], {}),
+        (
+            ("--attribution_aggregators", "sum", "mean", "--no_normalize_attributions"),
+            ["sum", "mean"],
+            {"normalize": False},
+        ),
+        (("--normalize_attributions",), None, {"normalize": True}),
+        (("--rescale_attributions",), None, {"rescale": True}),
+    ],
+)
+def test_an_aggregator_means_what_it_means_in_python(tmp_path, method, options, aggregator, parameters):
+    """Naming the default aggregator switched normalisation off here, and left it on there."""
+    arguments = ("-i", "the dog sees", "--generation_kwargs", '{"max_new_tokens": 2}')
+    whole = saved(tmp_path, *arguments, method=method)
+    out = saved(tmp_path, *arguments, *options, method=method)
+
+    assert list(out) == list(whole.aggregate(aggregator, **parameters))
+    whole = saved(tmp_path, *arguments, *options, "--aggregate_output", method=method)
+    assert whole[0].axes == () and list(whole) == list(out.aggregate())
+
+
+def test_an_entry_is_picked_from_each_axis(tmp_path):
+    """positional has layers and dimensions; the last axis comes first. One index more is an axis that is not there."""
+    arguments = ("-i", "the dog", "--generation_kwargs", '{"max_new_tokens": 2}')
+    options = ("--attribution_aggregators", "words", "--attribution_selectors")
+    whole = saved(tmp_path, *arguments, method="positional")
+
+    both = saved(
+        tmp_path, *arguments, *options[2:], "2", "1", "--no_normalize_attributions", method="positional"
+    )
+    assert both[0].axes == ()
+    assert both[0].target_attributions[0].tolist() == whole[0].target_attributions[0, :, 1, 2].tolist()
+    words = saved(tmp_path, *arguments, *options, "2", method="positional")
+    assert list(words) == list(whole.aggregate(["words", "sum", "mean"], select_idx=2))
+    for picked, said in (("5", "within the axis 'hidden' of size 3"), ("1 1 1", "there is layer, hidden")):
+        result = run(*arguments, *options, *picked.split(), method="positional")
+        assert result.exit_code == 1 and said in result.output
+
+
+@pytest.mark.parametrize("flag", ["--rescale_attributions", "--normalize_attributions"])
+def test_merged_tokens_can_be_rescaled_and_normalised(tmp_path, flag):
+    """It is asked of the whole, whichever aggregator comes last."""
+    arguments = ("-i", "the dog sees", "--attribution_aggregators", "words", flag)
+    scores = saved(tmp_path, *arguments, method="positional")[0].target_attributions
+
+    assert scores.ndim == 2
+    one = np.nanmax(scores) if "rescale" in flag else np.nansum(scores[:, 0])
+    assert one == pytest.approx(1.0, rel=1e-6)  # float32
+
+
+def test_what_is_shown_has_one_score_a_token(tmp_path):
+    """Merging words leaves layers and dimensions, and nobody asks for a table of each."""
+    result = run("-i", "the dog", "--attribution_aggregators", "words", method="positional")
+
+    assert result.exit_code == 0, result.output
+    assert "layer" not in result.output and "hidden" not in result.output
 
 
 def test_the_saved_file_is_granular_unless_aggregated(tmp_path):
@@ -171,6 +238,7 @@ def test_a_picture_is_written_as_one_page(tmp_path):
         (("-i", "the dog", "-o", "-"), "results go to files"),
         (("-i", "the dog", "--aggregate_output"), "--save_path"),
         (("-i", "the dog", "--normalize_attributions", "--rescale_attributions"), "one of"),
+        (("-i", "the dog", "--attribution_selectors", "1"), "at most one index for each axis"),
         (("-i", "the dog", "-s", "99"), "attr_pos_start = 99"),
         (("-i", "the dog", "-bs", "0"), "batch_size = 0"),
         (("-i", "the dog", "--atribute_target"), "--attribute_target"),

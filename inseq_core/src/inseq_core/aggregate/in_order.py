@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from inseq_core.aggregate.chain import pipeline
+from inseq_core.aggregate.chain import AggregatorPipeline, reduced
 from inseq_core.data.output import FeatureAttributionOutput
-from inseq_core.errors import InvalidArgumentError, listed
+from inseq_core.data.shortcuts import mapped
+from inseq_core.errors import InvalidArgumentError
+from inseq_core.hooks import methods
+
+
+def check_selectors(selectors: Sequence[int], method: str) -> None:
+    """Refuse indices to pick of the scores of a method without axes, before anything is worked out.
+
+    Raises:
+        InvalidArgumentError: so it is.
+    """
+    if selectors and not methods().get(method).spec.trailing_axes:
+        raise InvalidArgumentError(
+            f"attribution_selectors takes at most one index for each axis, and scores of {method!r} have none.\n"
+            "  Leave it out, or use a method with layers, heads or dimensions."
+        )
 
 
 def aggregated_in_order(
@@ -15,39 +29,24 @@ def aggregated_in_order(
     names: Sequence[str] = (),
     selectors: Sequence[int] = (),
     *,
-    normalize: bool = False,
+    normalize: bool | None = None,
     rescale: bool = False,
 ) -> FeatureAttributionOutput:
-    """The result after each aggregator in turn; after the default one without names.
+    """What ``out.aggregate(names)`` gives, with an index to pick of each axis; the default without names.
+
+    Axes that no aggregator reduces stay, unless something is asked of the whole (``normalize``, ``rescale``),
+    or picked of them: then the default reduces them.
 
     Args:
         names: aggregators or aggregation functions.
-        selectors: index to pick from the last axis, one for each aggregator.
-        normalize, rescale: asked of the last aggregator. Without names and without either, the default
-            aggregation decides.
+        selectors: index to pick of each axis that is reduced, the last axis first.
+        normalize, rescale: of the whole, in the end; None: as the aggregators do by themselves.
 
     Raises:
-        InvalidArgumentError: an aggregator that cannot pick, normalise or rescale, asked to.
+        UnknownNameError: no such aggregator or function. InvalidArgumentError: an index that is not there.
     """
-    last = {
-        name: True for name, is_wanted in (("normalize", normalize), ("rescale", rescale)) if is_wanted
-    }  # of the whole, so only in the end
-    if not names:
-        return out.aggregate(**last, **_picked(selectors, 0))
-    for i, name in enumerate(names):
-        accepted = pipeline(name).stages[-1].accepted()
-        wanted = {**(last if i == len(names) - 1 else {}), **_picked(selectors, i)}
-        for parameter in wanted:
-            if parameter not in accepted:
-                raise InvalidArgumentError(
-                    f"The aggregator {name!r} does not take {parameter}.\n"
-                    f"  It takes: {listed(accepted) or 'nothing'}."
-                )
-        if "normalize" in accepted and not wanted.get("rescale"):
-            wanted.setdefault("normalize", False)
-        out = out.aggregate(name, **wanted)
-    return out
-
-
-def _picked(selectors: Sequence[int], i: int) -> dict[str, Any]:
-    return {"select_idx": selectors[i]} if i < len(selectors) else {}
+    chosen, left = AggregatorPipeline(names).picking(selectors)
+    whole = {"normalize": normalize, "rescale": rescale or None}
+    if names and not left and normalize is None and not rescale:
+        return out.aggregate(chosen)
+    return mapped(out, lambda sequence: reduced(sequence, chosen, selections=left, **whole))

@@ -16,6 +16,7 @@ from inseq_core.cli.options import (
     result_options,
     set_verbosity,
 )
+from inseq_core.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from inseq_core.data.output import FeatureAttributionOutput
@@ -85,12 +86,16 @@ def attribute_keywords(options: dict[str, Any]) -> dict[str, Any]:
 
 def check_options(options: dict[str, Any]) -> None:
     """What can be refused before a model is loaded."""
+    from inseq_core.aggregate.in_order import check_selectors
+
     if options["hide_attributions"] and not (options["save_path"] or options["viz_path"]):
         raise click.UsageError("--hide_attributions leaves nothing to see: add --save_path or --viz_path.")
     if options["normalize_attributions"] and options["rescale_attributions"]:
         raise click.UsageError("Use one of --normalize_attributions and --rescale_attributions.")
-    if len(options["attribution_selectors"]) > max(len(options["attribution_aggregators"]), 1):
-        raise click.UsageError("--attribution_selectors takes at most one index for each aggregator.")
+    try:
+        check_selectors(options["attribution_selectors"], options["attribution_method"])
+    except InvalidArgumentError as error:
+        raise click.UsageError(f"--{error}") from error
     if options["aggregate_output"] and not options["save_path"]:
         raise click.UsageError("--aggregate_output is about the saved file: add --save_path.")
     for name in ("save_path", "viz_path"):
@@ -100,20 +105,26 @@ def check_options(options: dict[str, Any]) -> None:
 def present(out: FeatureAttributionOutput, options: dict[str, Any]) -> None:
     """Aggregate as the options say, then save, draw and show."""
     chosen = aggregated(out, options)
-    kept = out.aggregate() if chosen is None and options["aggregate_output"] else chosen or out
-    deliver(chosen or out, kept, options, is_aggregated=chosen is not None)
+    kept = chosen.aggregate() if options["aggregate_output"] else chosen
+    deliver(chosen, kept, options, is_aggregated=False)
 
 
-def aggregated(out: FeatureAttributionOutput, options: dict[str, Any]) -> FeatureAttributionOutput | None:
-    """The result aggregated as the options say; None where they say nothing.
+def is_aggregating(options: dict[str, Any]) -> bool:
+    """Whether the options say how to aggregate."""
+    names = ("attribution_aggregators", "attribution_selectors", "rescale_attributions")
+    return options["normalize_attributions"] is not None or any(options[name] for name in names)
+
+
+def aggregated(out: FeatureAttributionOutput, options: dict[str, Any]) -> FeatureAttributionOutput:
+    """The result aggregated as the options say; as it is where they say nothing.
 
     Raises:
-        InvalidArgumentError: an aggregator that cannot pick, normalise or rescale, asked to.
+        InvalidArgumentError: an index that is not there.
     """
     from inseq_core.aggregate.in_order import aggregated_in_order
 
     names, selectors = options["attribution_aggregators"], options["attribution_selectors"]
     normalize, rescale = options["normalize_attributions"], options["rescale_attributions"]
-    if not (names or selectors or normalize or rescale):
-        return None
+    if not is_aggregating(options):
+        return out
     return aggregated_in_order(out, names, selectors, normalize=normalize, rescale=rescale)

@@ -158,6 +158,7 @@ def attribute_context(**options: Any) -> None:
     for name in ("save_path", "viz_path"):
         check_folder(name, options[name])
     arguments = {n: v for n, v in options.items() if n not in (*_LOADING, *_SHOWING)}
+    arguments["normalize_attributions"] = bool(arguments["normalize_attributions"])
     check_arguments(arguments)
     model = load_model(
         options["model_name_or_path"], options["attribution_method"], **loading_keywords(options)

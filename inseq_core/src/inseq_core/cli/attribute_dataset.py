@@ -11,7 +11,7 @@ from inseq_core.cli.attribute import (
     aggregated,
     attribute_keywords,
     check_options,
-    present,
+    is_aggregating,
 )
 from inseq_core.cli.delivery import deliver
 from inseq_core.cli.options import (
@@ -102,16 +102,22 @@ _AGGREGATION = (
 
 @attrs.frozen
 class Reduction:
-    """One score a token, as the options say; its ``repr`` tells one from another."""
+    """What the options say to keep of a batch; its ``repr`` tells one from another.
+
+    Attributes:
+        is_whole: one score a token, whatever axes the aggregators leave.
+    """
 
     options: dict[str, Any]
+    is_whole: bool
 
     def __call__(self, out: FeatureAttributionOutput) -> FeatureAttributionOutput:
         """What is kept of a batch."""
-        return aggregated(out, self.options) or out.aggregate()
+        chosen = aggregated(out, self.options)
+        return chosen.aggregate() if self.is_whole else chosen
 
     def __repr__(self) -> str:
-        return f"Reduction({ {name: self.options[name] for name in _AGGREGATION} })"
+        return f"Reduction({ {name: self.options[name] for name in _AGGREGATION} }, {self.is_whole})"
 
 
 @click.command(name="attribute-dataset", cls=ManyCommand)
@@ -149,15 +155,15 @@ def attribute_dataset(verbose: bool, very_verbose: bool, **options: Any) -> None
     model = load_model(
         options["model_name_or_path"], options["attribution_method"], **loading_keywords(options)
     )
-    is_chosen = any(options[name] for name in _AGGREGATION)
     # Only a file may want every dimension: without one, or aggregated, they are let go batch by batch.
-    is_reduced = is_chosen or options["aggregate_output"] or not options["save_path"]
+    is_whole = options["aggregate_output"] or not options["save_path"]
+    is_reduced = is_whole or is_aggregating(options)
     try:
         out = attribute_rows(
             model,
             dataset,
             dataset_split=options["dataset_split"],
-            aggregate=Reduction(options) if is_reduced else False,
+            aggregate=Reduction(options, is_whole) if is_reduced else False,
             checkpoint_dir=options["checkpoint_dir"],
             **keywords,
         )
@@ -166,7 +172,4 @@ def attribute_dataset(verbose: bool, very_verbose: bool, **options: Any) -> None
             raise
         advice = f"The same command goes on from {options['checkpoint_dir']}."
         raise interrupted(interrupt, advice) from interrupt
-    if is_reduced:
-        deliver(out, out, options, is_aggregated=True)
-    else:
-        present(out, options)
+    deliver(out, out, options, is_aggregated=False)

@@ -169,15 +169,19 @@ aggregation_options = together(
         "--attribution_aggregators",
         multiple=True,
         metavar="NAME",
-        help="Aggregators or aggregation functions, applied in their order.",
+        help="Aggregators or aggregation functions, applied in their order, as by aggregate() in Python.",
     ),
     click.option(
         "--attribution_selectors",
         type=int,
         multiple=True,
-        help="Index to pick from the last axis (layer, head, dimension), one for each aggregator.",
+        help="Index to pick from each axis (layer, head, dimension), the last axis first.",
     ),
-    click.option("--normalize_attributions", is_flag=True, help="Make the scores of a step sum to one."),
+    click.option(
+        "--normalize_attributions/--no_normalize_attributions",
+        default=None,
+        help="Make the scores of a step sum to one, or leave them in their own unit.",
+    ),
     click.option("--rescale_attributions", is_flag=True, help="Divide the scores by the largest."),
 )
 

@@ -138,11 +138,11 @@ class OutputShortcuts(ViewShortcuts):
         self, aggregator: Any = None, aggregate_fn: Any = None, **parameters: Any
     ) -> FeatureAttributionOutput:
         """Every text's attribution aggregated (``FeatureAttributionSequenceOutput.aggregate``)."""
-        return _mapped(self, lambda s: s.aggregate(aggregator, aggregate_fn, **parameters))
+        return mapped(self, lambda s: s.aggregate(aggregator, aggregate_fn, **parameters))
 
     def _reduced(self, aggregator: Any = None, **parameters: Any) -> FeatureAttributionOutput:
         """``aggregate``, and axes that are left reduced by their default."""
-        return _mapped(self, lambda s: s._reduced(aggregator, **parameters))
+        return mapped(self, lambda s: s._reduced(aggregator, **parameters))
 
     def rescale(self) -> FeatureAttributionOutput:
         """Every text's scores of the default aggregation divided by its largest absolute one."""
@@ -150,11 +150,11 @@ class OutputShortcuts(ViewShortcuts):
 
     def weight_attributions(self, step_score_id: str) -> FeatureAttributionOutput:
         """Every text's scores multiplied, step by step, by a step score. A new output, as everywhere."""
-        return _mapped(self, lambda s: s.weight_attributions(step_score_id))
+        return mapped(self, lambda s: s.weight_attributions(step_score_id))
 
     def decode_tokens(self, tokenizer: Any) -> FeatureAttributionOutput:
         """Tokens of every text shown as the tokenizer decodes them."""
-        return _mapped(self, lambda s: s.decode_tokens(tokenizer))
+        return mapped(self, lambda s: s.decode_tokens(tokenizer))
 
     def get_scores_dicts(
         self, aggregator: Any = None, do_aggregation: bool = True, **parameters: Any
@@ -211,7 +211,8 @@ def _output(result: OutputShortcuts) -> FeatureAttributionOutput:
     return cast("FeatureAttributionOutput", result)
 
 
-def _mapped(result: OutputShortcuts, change: Any) -> FeatureAttributionOutput:
+def mapped(result: OutputShortcuts, change: Any) -> FeatureAttributionOutput:
+    """The output with each text's attribution changed."""
     output = _output(result)
     return attrs.evolve(
         output,

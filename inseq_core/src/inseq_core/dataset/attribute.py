@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from inseq_core.aggregate.chain import pipeline
+from inseq_core.aggregate.chain import pipeline, reduced
 from inseq_core.data.output import FeatureAttributionOutput, merge_attributions
+from inseq_core.data.shortcuts import mapped
 from inseq_core.dataset.checkpoint import Checkpoint
 from inseq_core.dataset.opening import TextDataset, TextRow, open_dataset
 from inseq_core.errors import DatasetError, InseqError, InvalidArgumentError, invalid
@@ -55,8 +56,9 @@ def attribute_dataset(
         dataset_config, dataset_dir, dataset_files, dataset_split, dataset_revision, dataset_auth_token,
             dataset_kwargs: see ``open_dataset``.
         batch_size: rows at a time.
-        aggregate: aggregate each batch as soon as it is there: True for the default way, what ``aggregate`` of an
-            output takes ("words", a list, a pipeline), or a function of the batch's output.
+        aggregate: keep one score a token of each batch as soon as it is there: True for the default way, what
+            ``aggregate`` of an output takes ("words", a list, a pipeline; axes that it leaves are reduced by the
+            default), or a function of the batch's output, whose result is kept as it is.
         checkpoint_dir: a folder, made if it is not there, in which each batch is kept as soon as it is done. After an
             interruption the same call goes on from it; it is yours to delete in the end.
         show_progress: a progress bar on a terminal.
@@ -184,7 +186,7 @@ def _reduction(aggregate: Any) -> Aggregate:
     if callable(aggregate) and not hasattr(aggregate, "aggregate"):
         return lambda output: _reduced(aggregate, output)
     aggregators = pipeline(aggregate)
-    return lambda output: output.aggregate(aggregators)
+    return lambda output: mapped(output, lambda sequence: reduced(sequence, aggregators))
 
 
 def _reduced(aggregate: Aggregate, output: FeatureAttributionOutput) -> FeatureAttributionOutput:

@@ -197,8 +197,6 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
             raise invalid(name, value, "a whole number of at least 1, or None for all")
     if given["normalize_attributions"] and given["rescale_attributions"]:
         raise InvalidArgumentError("Use one of normalize_attributions and rescale_attributions.")
-    if len(given["attribution_selectors"]) > max(len(given["attribution_aggregators"]), 1):
-        raise InvalidArgumentError("attribution_selectors takes at most one index for each aggregator.")
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:

@@ -223,13 +223,9 @@ def _attributed(
 def _aggregated(request: ContextRequest, out: FeatureAttributionOutput) -> FeatureAttributionOutput:
     """One number for each token; without normalisation unless it is asked for, so that tokens compare."""
     names, selectors = request.attribution_aggregators, request.attribution_selectors
-    normalize, rescale = request.normalize_attributions, request.rescale_attributions
-    if names:
-        return aggregated_in_order(out, names, selectors, normalize=normalize, rescale=rescale)
-    parameters: dict[str, Any] = {"rescale": True} if rescale else {"normalize": normalize}
-    if selectors:
-        parameters["select_idx"] = selectors[0]
-    return out.aggregate(**parameters)
+    rescale = request.rescale_attributions
+    normalize = None if rescale else request.normalize_attributions
+    return aggregated_in_order(out, names, selectors, normalize=normalize, rescale=rescale)
 
 
 def _record(
