@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import attrs
+import numpy as np
 import pytest
 from support.results import decoder_only, encoder_decoder, output_of
 
+from inseq_core.data.attribution import FeatureAttributionStepOutput
 from inseq_core.data.output import MATCHING_FIELDS, MATCHING_NOTES, merge_attributions
 from inseq_core.errors import MergeError
 
@@ -17,6 +20,34 @@ def test_merging_puts_texts_side_by_side():
     assert merged.info["exec_time"] == 3.0
     assert merged.info["attr_pos_end"] == 6
     assert len(a) == len(b) == 1
+
+
+def with_steps(*sequences):
+    """An output of texts that were attributed together, with step attributions."""
+    output = output_of(*sequences)
+    return attrs.evolve(output, step_attributions=FeatureAttributionStepOutput.batched(output))
+
+
+def test_step_attributions_follow_their_texts():
+    """They are columns of the texts: aggregated, picked and merged as these are, batch by batch."""
+    pair = with_steps(decoder_only(hidden=4), decoder_only(hidden=4, seed=1))
+    merged = pair + with_steps(decoder_only(hidden=4, seed=2))
+
+    whole = merged.aggregate()
+    assert [len(step.target) for step in whole.step_attributions] == [2, 2, 2, 1, 1, 1]
+    expected = np.stack([text.target_attributions[:3, 0] for text in pair.aggregate()])
+    np.testing.assert_array_equal(whole.step_attributions[0].target_attributions, expected)
+    assert [len(step.target) for step in merged[1:].step_attributions] == [1] * 6
+    assert merged[:2] == attrs.evolve(pair, info=merged[:2].info)
+    assert output_of(decoder_only(hidden=4)).aggregate().step_attributions is None
+
+
+def test_step_attributions_that_do_not_tell_their_batches_are_of_one():
+    """As of a file that another program wrote."""
+    pair = with_steps(decoder_only(hidden=4), decoder_only(hidden=4, seed=1))
+    odd = attrs.evolve(pair, step_attributions=pair.step_attributions[:2])
+
+    assert odd.aggregate() == pair.aggregate()
 
 
 def test_sum_of_outputs_is_their_merge():

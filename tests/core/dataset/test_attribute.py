@@ -107,11 +107,16 @@ def test_axes_that_an_aggregator_leaves_are_let_go(lm, path):
     get_host().methods.register(spec)
     try:
         words = attribute_dataset(lm, path, "text", aggregate="words", method="layered")
+        stepwise = attribute_dataset(
+            lm, path, "text", aggregate=True, method="layered", batch_size=2, output_step_attributions=True
+        )
         as_it_is = attribute_dataset(lm, path, "text", aggregate=lambda out: out, method="layered")
     finally:
         get_host().methods.unregister(spec.name)
 
     assert as_it_is[0].axes == ("layer",) and words[0].axes == ()
+    assert all(s.target_attributions.ndim == 2 for s in stepwise.step_attributions)
+    assert [len(s.target) for s in stepwise[4:].step_attributions] == [1] * stepwise[4].n_steps
     assert list(words) == list(as_it_is.aggregate("words").aggregate())
 
 

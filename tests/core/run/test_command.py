@@ -198,6 +198,15 @@ def test_merged_tokens_can_be_rescaled_and_normalised(tmp_path, flag):
     assert one == pytest.approx(1.0, rel=1e-6)  # float32
 
 
+@pytest.mark.parametrize("options", [("--aggregate_output",), ("--attribution_aggregators", "words")])
+def test_step_attributions_are_aggregated_with_their_texts(tmp_path, options):
+    """They were dropped as soon as anything was aggregated."""
+    arguments = ("-i", "the dog sees", "--output_step_attributions", *options)
+    out = saved(tmp_path, *arguments, method="positional")
+
+    assert out.step_attributions == out[0].step_attributions
+
+
 def test_what_is_shown_has_one_score_a_token(tmp_path):
     """Merging words leaves layers and dimensions, and nobody asks for a table of each."""
     result = run("-i", "the dog", "--attribution_aggregators", "words", method="positional")
@@ -237,6 +246,7 @@ def test_a_picture_is_written_as_one_page(tmp_path):
         (("-i", "the dog", "-o", "/no/such/folder/x.json"), "does not exist"),
         (("-i", "the dog", "-o", "-"), "results go to files"),
         (("-i", "the dog", "--aggregate_output"), "--save_path"),
+        (("-i", "the dog", "--output_step_attributions"), "--save_path"),
         (("-i", "the dog", "--normalize_attributions", "--rescale_attributions"), "one of"),
         (("-i", "the dog", "--attribution_selectors", "1"), "at most one index for each axis"),
         (("-i", "the dog", "-s", "99"), "attr_pos_start = 99"),

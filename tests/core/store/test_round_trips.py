@@ -218,6 +218,17 @@ def test_split_sequences_are_found_under_one_name(form, tmp_path):
     assert load_attributions(written[1]).info["input_texts"] == output.info["input_texts"][1:]
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_step_attributions_come_back_from_several_files(form, tmp_path):
+    """They were left out of every part, without a word."""
+    output = output_of(encoder_decoder(), encoder_decoder())
+    output = attrs.evolve(output, step_attributions=FeatureAttributionStepOutput.batched(output))
+    written = save_attributions(output, tmp_path / f"out{form}", split_sequences=True)
+
+    assert load_attributions(tmp_path / f"out{form}") == output
+    assert load_attributions(written[0]).step_attributions == output[0].step_attributions
+
+
 def test_a_missing_or_foreign_part_is_noticed(tmp_path):
     """Half a dataset must not pass for a whole one."""
     first, second = save_attributions(everything(), tmp_path / "out.json", split_sequences=True)

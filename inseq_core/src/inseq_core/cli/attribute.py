@@ -96,8 +96,9 @@ def check_options(options: dict[str, Any]) -> None:
         check_selectors(options["attribution_selectors"], options["attribution_method"])
     except InvalidArgumentError as error:
         raise click.UsageError(f"--{error}") from error
-    if options["aggregate_output"] and not options["save_path"]:
-        raise click.UsageError("--aggregate_output is about the saved file: add --save_path.")
+    for name in ("aggregate_output", "output_step_attributions"):
+        if options[name] and not options["save_path"]:
+            raise click.UsageError(f"--{name} is about the saved file: add --save_path.")
     for name in ("save_path", "viz_path"):
         check_folder(name, options[name])
 

@@ -156,7 +156,9 @@ method_options = together(
         "--include_eos_baseline", "--eos", is_flag=True, help="The end token has a baseline like any other."
     ),
     click.option(
-        "--output_step_attributions", is_flag=True, help="Save each step's attribution by itself too."
+        "--output_step_attributions",
+        is_flag=True,
+        help="Save each step's attribution by itself too, aggregated like its text.",
     ),
     click.option("--batch_size", "-bs", type=int, default=8, show_default=True, help="Texts at a time."),
     click.option("--start_pos", "-s", type=int, help="First target position to attribute."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
@@ -93,11 +94,26 @@ class FeatureAttributionOutput(OutputShortcuts):
                 ) from None
         return self.subset(range(*index.indices(len(self))))
 
+    def with_sequences(
+        self, sequences: Sequence[FeatureAttributionSequenceOutput]
+    ) -> FeatureAttributionOutput:
+        """The same texts with other attributions; step attributions, where there are any, follow them."""
+        if self.step_attributions is None:
+            return attrs.evolve(self, sequence_attributions=sequences)
+        batches = [sequences[start:end] for start, end in _batches(self)]
+        return attrs.evolve(self, sequence_attributions=sequences, step_attributions=_steps(batches))
+
     def subset(self, texts: Iterable[int]) -> FeatureAttributionOutput:
-        """An output of the chosen texts only, without step attributions."""
+        """An output of the chosen texts only, with their step attributions, where there are any."""
         chosen = list(texts)
+        steps = None
+        if self.step_attributions is not None:
+            number = [b for b, (start, end) in enumerate(_batches(self)) for _ in range(start, end)]
+            together = itertools.groupby(chosen, key=lambda i: number[i])
+            steps = _steps([[self.sequence_attributions[i] for i in batch] for _, batch in together])
         return FeatureAttributionOutput(
             [self.sequence_attributions[i] for i in chosen],
+            steps,
             info=self.info.evolve(
                 input_texts=_taken(self.info.input_texts, chosen, len(self)),
                 generated_texts=_taken(self.info.generated_texts, chosen, len(self)),
@@ -123,6 +139,30 @@ class FeatureAttributionOutput(OutputShortcuts):
     def __radd__(self, other: object) -> FeatureAttributionOutput:
         """``sum(outputs)`` begins with 0."""
         return self if isinstance(other, int) and other == 0 else NotImplemented
+
+
+def _batches(output: FeatureAttributionOutput) -> list[tuple[int, int]]:
+    """Texts that were attributed together, as [start, end): step k of a batch holds those that have one.
+
+    All texts are one batch where the step attributions do not tell.
+    """
+    texts, steps = output.sequence_attributions, output.step_attributions or ()
+    batches: list[tuple[int, int]] = []
+    start = k = 0
+    while k < len(steps) and start < len(texts):
+        end = start + len(steps[k].target)
+        batches.append((start, end))
+        k += max((text.n_steps for text in texts[start:end]), default=0)
+        if start == end or end > len(texts):
+            break
+        start = end
+    return batches if k == len(steps) and start == len(texts) else [(0, len(texts))]
+
+
+def _steps(
+    batches: Iterable[Sequence[FeatureAttributionSequenceOutput]],
+) -> list[FeatureAttributionStepOutput]:
+    return [step for batch in batches for step in FeatureAttributionStepOutput.batched(batch)]
 
 
 def _taken(values: tuple[Any, ...], chosen: list[int], count: int) -> tuple[Any, ...]:

@@ -214,11 +214,7 @@ def _output(result: OutputShortcuts) -> FeatureAttributionOutput:
 def mapped(result: OutputShortcuts, change: Any) -> FeatureAttributionOutput:
     """The output with each text's attribution changed."""
     output = _output(result)
-    return attrs.evolve(
-        output,
-        sequence_attributions=[change(s) for s in output.sequence_attributions],
-        step_attributions=None,
-    )
+    return output.with_sequences([change(s) for s in output.sequence_attributions])
 
 
 def _decoded(tokens: TokenSequence, tokenizer: Any) -> TokenSequence:

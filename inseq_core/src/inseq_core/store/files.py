@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from inseq_core.data.attribution import FeatureAttributionStepOutput
 from inseq_core.data.output import FeatureAttributionOutput, parts_together
 from inseq_core.data.scores import ScoreArray
 from inseq_core.errors import (
@@ -51,7 +52,7 @@ def save_attributions(
         use_primitives: the same as ``ndarray_compact=False``, and loadable as well.
         split_sequences: one file a text, ``name_0.json``, ``name_1.json`` …; loading ``name.json`` finds
             them, all of one output or none. Overwriting removes parts of the old output that the new one has
-            not.
+            not. Step attributions come back as those of one batch.
         scores_precision: "float32" (default; only float64 is rounded), "float16" or "float8" (both with a
             scale for each step, so that small scores survive), "float64" for no rounding at all.
 
@@ -255,7 +256,8 @@ def _load_parts(path: Path, max_bytes: int | None) -> FeatureAttributionOutput:
             raise FileFormatError(f"{path}: the parts do not belong together. {error}") from error
         # time, passes and the like are of the whole call, and stand in every part
         texts = {name: getattr(merged.info, name) for name in ("input_texts", "generated_texts")}
-        return attrs.evolve(merged, info=outputs[0].info.evolve(**texts))
+        steps = None if merged.step_attributions is None else FeatureAttributionStepOutput.batched(merged)
+        return attrs.evolve(merged, step_attributions=steps, info=outputs[0].info.evolve(**texts))
     if path.is_dir():
         raise SavedFileMissingError(f"{path} is a folder.\n  Name a file in it.")
     raise SavedFileMissingError(f"There is no file {path}.")
