@@ -39,6 +39,13 @@ class Positional:
         return ctx.output(**sides, step_scores={"position": ctx.grid.position.astype(float)})
 
 
+@attrs.frozen(kw_only=True)
+class Quadrature(LeaveOut):
+    """Leave one out. method: how, whatever that is."""
+
+    method: str = "slow"
+
+
 @attrs.frozen
 class Broken:
     """Returns what it is told to."""
@@ -66,6 +73,7 @@ METHODS = (
         trailing_axes=("layer", "hidden"),
         default_aggregation=("sum", "mean"),
     ),
+    MethodSpec(name="quadrature", factory=Quadrature, summary="Leave one out.", per_text=True, additive=True),
     MethodSpec(name="broken", factory=Broken, summary="Returns what it is told to."),
     MethodSpec(
         name="steep", factory=NeedsGradients, summary="Needs gradients.", needs={Capability.GRADIENTS}

@@ -221,6 +221,15 @@ def test_the_saved_file_is_granular_unless_aggregated(tmp_path):
     assert saved(tmp_path, "-i", "the dog", "--aggregate_output", method="positional")[0].axes == ()
 
 
+def test_a_methods_own_parameter_may_be_called_method(tmp_path):
+    """Integrated gradients have a quadrature of that name, and explain lists it."""
+    out = saved(tmp_path, "-i", "the dog", "--attribution_kwargs", '{"method": "fast"}', method="quadrature")
+
+    assert out.info.attribution_method == "quadrature" and out.info.attribution_args["method"] == "fast"
+    result = run("-i", "the dog", "--attribution_kwargs", '{"method": "fast"}')
+    assert result.exit_code == 2 and "'method' has an option of its own" in result.output
+
+
 def test_a_picture_is_written_as_one_page(tmp_path):
     """--viz_path; with --hide nothing is printed but where it is."""
     path = tmp_path / "picture.html"

@@ -59,6 +59,8 @@ def attribute(
 
 def attribute_keywords(options: dict[str, Any]) -> dict[str, Any]:
     """What ``attribute()`` is given; ``--attribution_kwargs`` may hold any other of its keywords too."""
+    from inseq_core.run.binding import with_own_method
+
     keywords = {
         "attr_pos_start": options["start_pos"],
         "attr_pos_end": options["end_pos"],
@@ -77,7 +79,7 @@ def attribute_keywords(options: dict[str, Any]) -> dict[str, Any]:
             )
         },
     }
-    more = options["attribution_kwargs"] or {}
+    more = with_own_method(options["attribution_method"], options["attribution_kwargs"] or {})
     for name in more:
         if name in keywords or name in ("input_texts", "generated_texts", "method"):
             raise click.UsageError(f"--attribution_kwargs: {name!r} has an option of its own.")

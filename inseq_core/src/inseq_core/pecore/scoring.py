@@ -23,6 +23,7 @@ from inseq_core.pecore.asking import ask_next_token
 from inseq_core.pecore.request import FORCE_INPUTS, ContextRequest, is_contrastive
 from inseq_core.pecore.result import CCIOutput
 from inseq_core.pecore.texts import ContextTexts, TokenSpan
+from inseq_core.run.binding import with_own_method
 from inseq_core.run.request import DEFAULT_FUNCTION
 
 
@@ -162,7 +163,7 @@ def cues(
     request: ContextRequest,
     texts: ContextTexts,
     sensitive: Sequence[Sensitive],
-    method: str | None,
+    method: str,
 ) -> list[CCIOutput]:
     """Contextual cues of each context-sensitive token (CCI), in their order."""
     records: dict[int, CCIOutput] = {}
@@ -188,11 +189,12 @@ def _attributed(
     request: ContextRequest,
     texts: ContextTexts,
     group: Sequence[Sensitive],
-    method: str | None,
+    method: str,
     forces_inputs: bool,
 ) -> FeatureAttributionOutput:
     """One text for each token of the group, its step alone."""
-    keywords = {n: v for n, v in request.attribution_kwargs.items() if n != FORCE_INPUTS}
+    given = {n: v for n, v in request.attribution_kwargs.items() if n != FORCE_INPUTS}
+    keywords = with_own_method(method, given)
     if group[0].contrast_id is not None:
         first = texts.current.positions[0]
         arguments: dict[str, Any] = {

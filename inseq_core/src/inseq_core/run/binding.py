@@ -119,6 +119,21 @@ def _names_of(entry: Entry[Any]) -> tuple[str, ...]:
         return ()
 
 
+def with_own_method(method: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of a call beside the name of its method, where ``method`` among them is a parameter of that method.
+
+    Integrated gradients have such a parameter, the quadrature: it moves to ``attribution_args``.
+    """
+    given = dict(keywords)
+    if "method" in given and any(p.name == "method" for p in parameters_of(methods().get(method).load())):
+        own = {"method": given.pop("method")}
+        given["attribution_args"] = {
+            **own,
+            **argument_dict("attribution_args", given.get("attribution_args")),
+        }
+    return given
+
+
 def plain_number(value: Any) -> Any:
     """A number or flag of numpy's as Python's own, which parameters are checked for; all else as it is."""
     return value.item() if isinstance(value, (np.number, np.bool_)) else value
