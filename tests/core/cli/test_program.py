@@ -137,6 +137,14 @@ def test_traceback_is_shown_on_request(runner, monkeypatch):
     assert isinstance(runner.invoke(program, ["fail"]).exception, InvalidArgumentError)
 
 
+def test_traceback_may_stand_behind_the_command(runner):
+    """A hint says --traceback, and the end of a line is where it is added."""
+    assert isinstance(runner.invoke(program, ["fail", "--traceback"]).exception, InvalidArgumentError)
+    assert isinstance(runner.invoke(program, ["fill", "--traceback"]).exception, OSError)
+    assert "Error: " in runner.invoke(program, ["fail"]).output
+    assert "--traceback" in runner.invoke(program, ["fail", "--help"]).output
+
+
 def test_an_unknown_command_is_answered_like_any_unknown_name(runner):
     """What was meant, what exists."""
     result = runner.invoke(program, ["say-it-bak"])

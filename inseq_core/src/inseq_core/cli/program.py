@@ -6,6 +6,7 @@ Help lists names and summaries from the specs; a command's module is imported wh
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import sys
 import warnings
@@ -41,7 +42,7 @@ class Program(click.Group):
                 f"Command {entry.name!r} of {entry.provenance} is {type(command).__name__}, no click command.\n"
                 "  Its authors have to decorate it with @click.command()."
             )
-        return command
+        return _with_traceback(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -118,6 +119,30 @@ def _told(error: Exception, name: str | None) -> str:
     elif name is not None and (entry := command_typed(name)) is not None:
         reason = f"The command {entry.name!r} of {entry.provenance} failed: {reason}"
     return f"{reason}\n  --traceback shows where it comes from."
+
+
+def _with_traceback(command: click.Command) -> click.Command:
+    """The command with an option --traceback like the program's, where it has none of its own."""
+    if any("--traceback" in parameter.opts for parameter in command.params):
+        return command
+    extended = copy.copy(command)
+    extended.params = [*command.params, _traceback_option()]
+    return extended
+
+
+def _note_traceback(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.find_root().params["traceback"] = True
+
+
+def _traceback_option() -> click.Option:
+    return click.Option(
+        ["--traceback"],
+        is_flag=True,
+        expose_value=False,
+        callback=_note_traceback,
+        help=f"Show where an error comes from (also: {TRACEBACK_VARIABLE}=1).",
+    )
 
 
 def _underscores(name: str) -> str:
