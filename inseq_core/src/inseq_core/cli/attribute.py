@@ -109,7 +109,7 @@ def present(out: FeatureAttributionOutput, options: dict[str, Any]) -> None:
     """Aggregate as the options say, then save, draw and show."""
     chosen = aggregated(out, options)
     kept = chosen.aggregate() if options["aggregate_output"] else chosen
-    deliver(chosen, kept, options, is_aggregated=False)
+    deliver(chosen, kept, options)
 
 
 def is_aggregating(options: dict[str, Any]) -> bool:

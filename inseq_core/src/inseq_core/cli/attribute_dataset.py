@@ -172,4 +172,4 @@ def attribute_dataset(verbose: bool, very_verbose: bool, **options: Any) -> None
             raise
         advice = f"The same command goes on from {options['checkpoint_dir']}."
         raise interrupted(interrupt, advice) from interrupt
-    deliver(out, out, options, is_aggregated=False)
+    deliver(out, out, options)

@@ -24,26 +24,20 @@ def deliver(
     shown: FeatureAttributionOutput,
     kept: FeatureAttributionOutput,
     options: dict[str, Any],
-    *,
-    is_aggregated: bool,
 ) -> None:
-    """Save one result, and draw and show one, which may be the same.
-
-    Args:
-        is_aggregated: ``shown`` is to be shown as it is.
-    """
+    """Save one result, and draw and show one, by one score a token, which may be the same."""
 
     def draw(path: str) -> None:
         from inseq_core.store.whole import write_whole
 
-        page = shown.show(display=False, return_html=True, do_aggregation=not is_aggregated)
+        page = shown.show(display=False, return_html=True)
         write_whole(Path(path), lambda: page.encode("utf-8"), overwrite=True)
 
     deliver_by(
         options,
         save=lambda path: kept.save(path, overwrite=True),
         draw=draw,
-        show=None if options["hide_attributions"] else lambda: shown.show(do_aggregation=not is_aggregated),
+        show=None if options["hide_attributions"] else shown.show,
     )
 
 
