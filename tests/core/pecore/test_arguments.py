@@ -37,6 +37,7 @@ from inseq_core.pecore.templates import Template, joined
         ({"attribution_std_threshold": "high"}, "attribution_std_threshold = 'high'"),
         ({"normalize_attributions": True, "rescale_attributions": True}, "Use one of"),
         ({"attribution_selectors": [1, 2]}, "at most one index"),
+        ({"attribution_aggregators": ["wrods"]}, "Did you mean 'words'"),
         ({"attribution_kwargs": {"contrast_targets": "x"}}, "contrast_targets is what the procedure"),
         ({"attribution_kwargs": [1]}, "attribution_kwargs = [1]"),
         ({"contextless_output_next_tokens": ["a"]}, "'probability' compares nothing"),

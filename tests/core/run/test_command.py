@@ -258,6 +258,8 @@ def test_a_picture_is_written_as_one_page(tmp_path):
         (("-i", "the dog", "--output_step_attributions"), "--save_path"),
         (("-i", "the dog", "--normalize_attributions", "--rescale_attributions"), "one of"),
         (("-i", "the dog", "--attribution_selectors", "1"), "at most one index for each axis"),
+        (("-i", "the dog", "--attribution_aggregators", "wrods"), "Did you mean 'words'"),
+        (("-i", "the dog", "--attribution_aggregators", "split"), "split_pattern = None"),
         (("-i", "the dog", "-s", "99"), "attr_pos_start = 99"),
         (("-i", "the dog", "-bs", "0"), "batch_size = 0"),
         (("-i", "the dog", "--atribute_target"), "--attribute_target"),
@@ -269,6 +271,14 @@ def test_bad_input_is_one_friendly_message(arguments, said):
 
     assert result.exit_code != 0
     assert said in result.output and "Traceback" not in result.output
+
+
+def test_a_misspelt_aggregator_is_refused_before_a_model_is_loaded():
+    """After a long run the result would be gone."""
+    for name in ("wrods", "split"):
+        result = run("-i", "the dog", "--attribution_aggregators", name, model="a-model-that-there-is-not")
+
+        assert result.exit_code == 2 and name in result.output
 
 
 def test_verbose_tells_what_is_done(caplog):

@@ -11,12 +11,14 @@ from inseq_core.errors import InvalidArgumentError
 from inseq_core.hooks import methods
 
 
-def check_selectors(selectors: Sequence[int], method: str) -> None:
-    """Refuse indices to pick of the scores of a method without axes, before anything is worked out.
+def check_order(names: Sequence[str], selectors: Sequence[int], method: str) -> None:
+    """Refuse what can be seen to be wrong before anything is worked out.
 
     Raises:
-        InvalidArgumentError: so it is.
+        UnknownNameError: no such aggregator or function. InvalidArgumentError: an aggregator that needs parameters,
+            or indices to pick of the scores of a method without axes.
     """
+    AggregatorPipeline(names).bound({})
     if selectors and not methods().get(method).spec.trailing_axes:
         raise InvalidArgumentError(
             f"attribution_selectors takes at most one index for each axis, and scores of {method!r} have none.\n"

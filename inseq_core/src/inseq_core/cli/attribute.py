@@ -16,7 +16,7 @@ from inseq_core.cli.options import (
     result_options,
     set_verbosity,
 )
-from inseq_core.errors import InvalidArgumentError
+from inseq_core.errors import InvalidArgumentError, UnknownNameError
 
 if TYPE_CHECKING:
     from inseq_core.data.output import FeatureAttributionOutput
@@ -88,16 +88,17 @@ def attribute_keywords(options: dict[str, Any]) -> dict[str, Any]:
 
 def check_options(options: dict[str, Any]) -> None:
     """What can be refused before a model is loaded."""
-    from inseq_core.aggregate.in_order import check_selectors
+    from inseq_core.aggregate.in_order import check_order
 
     if options["hide_attributions"] and not (options["save_path"] or options["viz_path"]):
         raise click.UsageError("--hide_attributions leaves nothing to see: add --save_path or --viz_path.")
     if options["normalize_attributions"] and options["rescale_attributions"]:
         raise click.UsageError("Use one of --normalize_attributions and --rescale_attributions.")
     try:
-        check_selectors(options["attribution_selectors"], options["attribution_method"])
-    except InvalidArgumentError as error:
-        raise click.UsageError(f"--{error}") from error
+        names, selectors = options["attribution_aggregators"], options["attribution_selectors"]
+        check_order(names, selectors, options["attribution_method"])
+    except (InvalidArgumentError, UnknownNameError) as error:
+        raise click.UsageError(str(error)) from error
     for name in ("aggregate_output", "output_step_attributions"):
         if options[name] and not options["save_path"]:
             raise click.UsageError(f"--{name} is about the saved file: add --save_path.")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from inseq_core.aggregate.in_order import check_selectors
+from inseq_core.aggregate.in_order import check_order
 from inseq_core.data.info import now
 from inseq_core.errors import InvalidArgumentError, unknown_argument
 from inseq_core.model import AttributionModel, load_model
@@ -120,7 +120,7 @@ def attribute_context(
         model = load_model(model, attribution_method or DEFAULT_METHOD)
     request = _request(arguments, model.default_attributed_fn_id)
     method = _method(model, attribution_method)
-    check_selectors(request.attribution_selectors, method)
+    check_order(request.attribution_aggregators, request.attribution_selectors, method)
     filled = request.input_template.fill(request.input_current_text, request.input_context_text)
     output = find_output(model.adapter, request, filled.text)
     texts = context_texts(model.adapter, request, filled, output)
