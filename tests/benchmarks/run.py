@@ -83,34 +83,69 @@ def methods(folder: Path, repeats: int) -> None:
     print()
 
 
-def matrix_rate(repeats: int) -> float:
-    """FLOP/s of a (2048 × 768) · (768 × 3072) product in float32, the shape of a batched backward pass."""
+def matrix_rate(width: int, repeats: int) -> float:
+    """FLOP/s of a (2048 × D) · (D × 4 D) product in float32, the shape of a batched backward pass."""
     import torch
 
-    a, b = torch.randn(2048, 768), torch.randn(768, 3072)
+    a, b = torch.randn(2048, width), torch.randn(width, 4 * width)
     times = 20
     cost = seconds(lambda: [a @ b for _ in range(times)], repeats)
-    return 2 * 2048 * 768 * 3072 * times / cost
+    return 2 * 2048 * width * 4 * width * times / cost
+
+
+def flops_of_gpt2(prompt: int, steps: int) -> float:
+    """FLOPs that any exact way of all T gradients needs, T steps behind a prompt.
+
+    Σ_t 2·P_body·t, t the prefix length of a step; one forward pass 2·P_body·L, and T rows of the head forward and backward
+    4·V·D.
+    """
+    body, vocabulary, dim = 85_054_464, 50257, 768
+    length = prompt + steps - 1
+    backward = sum(2 * body * t for t in range(prompt, prompt + steps))
+    return backward + 2 * body * length + 4 * steps * vocabulary * dim
+
+
+def flops_of_marian(source: int, steps: int) -> float:
+    """The same of an encoder and a decoder of 6 layers × 512, for the source's scores.
+
+    Each step goes back through the decoder on its prefix (but for the first layer's self-attention, which hangs on no source)
+    and, by the keys and values of cross-attention, through the whole encoder.
+    """
+    layers, dim, inner, vocabulary = 6, 512, 2048, 60000
+    encoder = layers * (4 * dim * dim + 2 * dim * inner)
+    across = layers * 2 * dim * dim
+    decoder = layers * (6 * dim * dim + 2 * dim * inner)
+    behind = decoder - 4 * dim * dim
+    backward = sum(2 * behind * t + 2 * (encoder + across) * source for t in range(1, steps + 1))
+    forward = 2 * (encoder + across) * source + 2 * decoder * steps
+    return backward + forward + 4 * steps * vocabulary * dim
 
 
 def limit(folder: Path, repeats: int) -> None:
-    """Saliency of GPT-2 (124M) at 64/64 against the FLOPs that any exact method needs.
-
-    All T gradients need at least Σ_t 2·P_body·t FLOPs, t the prefix length of a step; one forward pass 2·P_body·L, and T rows of
-    the head forward and backward 4·V·D.
-    """
+    """Saliency at 64/64 against the FLOPs that any exact method needs, at the rate of the machine's matrix products."""
     import inseq
 
-    model = inseq.load_model(str(make("gpt2", folder)), "saliency")
-    inputs, outputs = texts("gpt2", 64, 64)
-    cost = seconds(lambda: model.attribute(inputs, outputs, show_progress=False), repeats)
-    body, vocabulary, dim = 85_054_464, 50257, 768
-    flops = sum(2 * body * t for t in range(64, 128)) + 2 * body * 127 + 64 * 4 * vocabulary * dim
-    rate = matrix_rate(repeats)
-    bound = flops / rate
-    print("| saliency, gpt2 64/64 | |\n|---|---|")
-    print(f"| CPU seconds | {cost:.2f} |\n| matrix rate, GFLOP/s | {rate / 1e9:.0f} |")
-    print(f"| limit, seconds | {bound:.2f} |\n| ratio to the limit | **{cost / bound:.2f}** |\n")
+    print(
+        "| saliency, 64/64 | CPU s | GFLOP/s of the machine | limit, s | ratio to the limit |\n|---|---|---|---|---|"
+    )
+    for name, width, flops in (
+        ("gpt2", 768, flops_of_gpt2(64, 64)),
+        ("marian", 512, flops_of_marian(65, 65)),
+    ):
+        model = inseq.load_model(str(make(name, folder)), "saliency")
+        inputs, outputs = texts(name, 64, 64)
+        cost = seconds(
+            lambda model=model, inputs=inputs, outputs=outputs: model.attribute(
+                inputs, outputs, show_progress=False
+            ),
+            repeats,
+        )
+        rate = matrix_rate(width, repeats)
+        bound = flops / rate
+        print(
+            f"| {name} | {cost:.2f} | {rate / 1e9:.0f} | {bound:.2f} | **{cost / bound:.2f}** |", flush=True
+        )
+    print()
 
 
 def main() -> None:

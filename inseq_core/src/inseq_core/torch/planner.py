@@ -100,24 +100,27 @@ def row_chunks(
     per_step = max(len(batch) * width * dim * 4, 1)
     most = max(int(adapter.memory_budget // (4 * per_step)), 1)
     chunks: list[IntArray] = []
+    source = batch.source_ids.shape[1] if batch.has_source else 0
     for group in groups:
         part = grid.take(group)
-        size = steps_a_chunk(part, batch.source_ids.shape[1] if batch.has_source else 0, most)
+        size = steps_a_chunk(part, source, most, is_ragged=adapter.traits.uses_tape and not source)
         chunks.extend(group[rows] for rows in part.chunks(size))
     return chunks
 
 
-def steps_a_chunk(grid: StepGrid, source: int, most: int) -> int:
+def steps_a_chunk(grid: StepGrid, source: int, most: int, *, is_ragged: bool = False) -> int:
     """Steps of a chunk, all chunks alike, such that the whole work is least.
 
     A chunk of C steps on a prefix of L tokens costs C · L tokens of backward passes and about 1.5 · L of
     recording the forward pass; with an encoder of S tokens the same for S. Many short chunks do less backward
-    work, and more of everything else.
+    work, and more of everything else. Along a tape each step goes back through its own prefix alone, whatever the chunk:
+    fewer chunks are less work. (Behind an encoder, where every step goes through all of it, they are as much, and more memory.)
 
     Args:
         grid: the rows, steps counted from 0.
         source: S, 0 without an encoder.
         most: what memory allows.
+        is_ragged: the backward work is the same for all chunks.
     """
     steps = int(grid.step.max(initial=0)) + 1
     reach = np.zeros(steps, dtype=np.int64)
@@ -130,7 +133,8 @@ def steps_a_chunk(grid: StepGrid, source: int, most: int) -> int:
             continue
         ends = np.minimum(np.arange(size, steps + size, size), steps)
         sizes = np.diff(np.concatenate([[0], ends]))
-        cost = float(((sizes + FORWARD_SHARE) * (reach[ends - 1] + source) + PASS_OVERHEAD).sum())
+        shares = FORWARD_SHARE + (0 if is_ragged else sizes)
+        cost = float((shares * (reach[ends - 1] + source) + PASS_OVERHEAD).sum())
         if cost < least:
             best, least = size, cost
     return min(best, most)
