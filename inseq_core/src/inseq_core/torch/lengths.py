@@ -27,23 +27,6 @@ ROWS_COMPARED = 8
 """Rows of each prefix, its last ones, whose logits are compared."""
 
 
-@attrs.define(eq=False)
-class ProvedLengths:
-    """How far something was proved on a model.
-
-    Attributes:
-        causal_to: target positions of the longest text whose prefixes were found to be served by its own pass.
-        changes_at: target positions of the shortest text whose prefixes were not; None where there was none.
-        padded_to: tokens of the longest text beside which a shorter one was found to keep its logits.
-        padded_by: tokens of padding that did not matter.
-    """
-
-    causal_to: int = MAX_TARGET
-    changes_at: int | None = None
-    padded_to: int = 0
-    padded_by: int = 0
-
-
 def serves_prefixes(adapter: TorchAdapter, batch: TokenBatch) -> bool:
     """Whether one pass over the texts of a batch serves all of their prefixes."""
     traits = adapter.traits

@@ -6,15 +6,27 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from inseq_core.torch.selfcheck import MAX_TARGET
+
 if TYPE_CHECKING:
     from inseq_core.torch.attention_map import AttentionMap
-    from inseq_core.torch.lengths import ProvedLengths
 
 
-def _proved_lengths() -> ProvedLengths:
-    from inseq_core.torch.lengths import ProvedLengths
+@attrs.define(eq=False)
+class ProvedLengths:
+    """How far something was proved on a model.
 
-    return ProvedLengths()
+    Attributes:
+        causal_to: target positions of the longest text whose prefixes were found to be served by its own pass.
+        changes_at: target positions of the shortest text whose prefixes were not; None where there was none.
+        padded_to: tokens of the longest text beside which a shorter one was found to keep its logits.
+        padded_by: tokens of padding that did not matter.
+    """
+
+    causal_to: int = MAX_TARGET
+    changes_at: int | None = None
+    padded_to: int = 0
+    padded_by: int = 0
 
 
 @attrs.define(eq=False)
@@ -48,7 +60,7 @@ class Traits:
     is_causal: bool = True
     pads_safely: bool = True
     batches_texts: bool = True
-    lengths: ProvedLengths = attrs.field(factory=_proved_lengths)
+    lengths: ProvedLengths = attrs.field(factory=ProvedLengths)
     batches_cotangents: bool = True
     layers: float = 0.0
     uses_tape: bool = True
